@@ -2,8 +2,12 @@
 BUILD  ?= build
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc)
-CMAKE_ARGS ?=
+CMAKE_ARGS    ?=
+FUZZ_SECONDS  ?= 30
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
+
+# What `make test-sanitize` builds: the graph, the ring and the queue loop, which run on the reference backend.
+SANITIZED = unit_graph unit_ring unit_runtime
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build demo test test-sanitize bench lint fuzz install clean
@@ -11,7 +15,7 @@ FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-deps: ## install what the build and the tests need (Debian 12 packages; says what it does)
+deps: ## install what the build and the tests need (Debian packages; says what it does)
 	packaging/install-deps.sh build test
 
 build: ## configure and build everything
@@ -27,5 +31,31 @@ test: deps build ## build and run all tests
 	packaging/python-venv.sh $(BUILD)/venv
 	ctest --test-dir $(BUILD) -j 2 --output-on-failure --no-tests=error
 
+test-sanitize: deps ## the hostile-input and threading tests under ASan+UBSan, then under TSan
+	for kind in address thread; do \
+	  cmake -S . -B $(BUILD)/$$kind -G Ninja -DMLACCEL_SANITIZE=$$kind $(CMAKE_ARGS) && \
+	  ninja -C $(BUILD)/$$kind -j $(JOBS) $(SANITIZED) && \
+	  ctest --test-dir $(BUILD)/$$kind -j 2 --output-on-failure --no-tests=error \
+	    -R '^($(subst $() ,|,$(strip $(SANITIZED))))$$' || exit 1; \
+	done
+
+bench: build ## measure, beside named peers, as JSON lines
+	-packaging/install-deps.sh --check bench  # PyTorch is a peer, measured when it is there
+	$(BUILD)/bin/mlbench ring
+	$(BUILD)/bin/mlbench eval
+	$(BUILD)/bin/mlbench train
+
+lint: deps build ## format, file length, leftovers, clang-tidy
+	tools/lint.sh $(BUILD)
+
+fuzz: deps ## run each fuzz target for FUZZ_SECONDS (default 30)
+	cmake -S . -B $(BUILD)/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+	  -DMLACCEL_FUZZ=ON -DMLACCEL_SANITIZE=address $(CMAKE_ARGS)
+	ninja -C $(BUILD)/fuzz -j $(JOBS) fuzzers
+	tools/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
+
+install: build ## install libmlclient, libmlengine and the headers under PREFIX (default /usr/local; DESTDIR works)
+	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
 clean: ## remove everything that was built
-	rm -rf build build-*
+	rm -rf $(BUILD)
