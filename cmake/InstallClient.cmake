@@ -13,5 +13,7 @@ install(EXPORT mlclient NAMESPACE ml:: FILE mlclient-config.cmake DESTINATION ${
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/mlclient-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/mlclient-config-version.cmake DESTINATION ${config_dir})
 
+# The paths in mlclient.pc are relative to it, so that an installed tree can be moved.
+file(RELATIVE_PATH PC_TO_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/mlclient.pc.in ${PROJECT_BINARY_DIR}/mlclient.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/mlclient.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
