@@ -1,0 +1,60 @@
+// Constant tensors: bytes that a graph refers to and does not own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "engine/graph/attributes.h"
+
+namespace ml {
+
+// A run of bytes that graphs refer to: a mapped file, a sealed memfd, or memory of our own. Immutable while it is shared.
+class Blob {
+ public:
+  // Keeps `owner` alive as long as the blob; `identity` names the content (a hash of it, made once on registration, or for copies
+  // made in this process a serial number).
+  Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity);
+  static std::shared_ptr<const Blob> copy_of(std::span<const std::byte> bytes);
+
+  std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  const std::string& identity() const noexcept { return identity_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::shared_ptr<const void> owner_;
+  std::string identity_;
+};
+
+// A dense row-major tensor inside a blob.
+struct ConstantData {
+  DType dtype = DType::f32;
+  Shape shape;
+  std::shared_ptr<const Blob> blob;
+  std::uint64_t offset = 0;  // bytes into the blob; any alignment
+
+  std::uint64_t length() const;  // bytes
+  std::span<const std::byte> bytes() const;
+};
+// Same type and, up to 4 KiB, the same bytes; larger ones when they are the same range of the same blob.
+bool equal(const ConstantData& a, const ConstantData& b);
+std::uint64_t hash(const ConstantData& constant);
+
+struct ConstantAttributes final : Attributes {
+  ConstantPtr value;
+  void visit(AttributeVisitor& v) override { v.field("value", value); }
+};
+
+// A constant with its own copy of `bytes`, which must be the size of the type.
+ConstantPtr make_constant(DType dtype, const Shape& shape, std::span<const std::byte> bytes);
+// Every element `value`, converted to `dtype` (rounded to nearest even; integers truncate).
+ConstantPtr make_splat(DType dtype, const Shape& shape, double value);
+// Element `index` as a double or as an integer; index must be in range.
+double element_as_double(const ConstantData& constant, std::int64_t index);
+std::int64_t element_as_int(const ConstantData& constant, std::int64_t index);
+// When every element has the same bits and that value is exact in a double: the value. False for an empty constant.
+bool splat_value(const ConstantData& constant, double& value);
+
+}  // namespace ml

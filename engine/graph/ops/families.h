@@ -1,0 +1,22 @@
+// The families of ops. A new family is one line in each of the two lists; a new op is a row in its family alone.
+#pragma once
+
+#include <span>
+
+#include "engine/graph/op.h"
+
+namespace ml {
+
+using Family = std::span<const Op> (*)();
+
+std::span<const Op> constant_ops();
+std::span<const Op> elementwise_ops();
+std::span<const Op> activation_ops();
+
+inline constexpr Family kFamilies[] = {
+    constant_ops,
+    elementwise_ops,
+    activation_ops,
+};
+
+}  // namespace ml
