@@ -1,6 +1,7 @@
 // What a node knows besides its inputs: one small typed struct per kind of op.
 //
-// A struct lists its fields once, in visit(); printing, parsing, hashing, comparing and the binary form all go through it.
+// A struct lists its fields once, in visit(); printing, parsing, hashing, comparing and the binary form all go through
+// it.
 #pragma once
 
 #include <cstdint>

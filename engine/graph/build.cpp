@@ -27,7 +27,8 @@ Var emit(std::string_view name, std::span<const Var> inputs, AttributesPtr attri
 std::vector<Var> emit_all(std::string_view name, std::span<const Var> inputs, AttributesPtr attributes) {
   const Var first = emit(name, inputs, std::move(attributes));
   std::vector<Var> results;
-  for (std::uint32_t i = 0; i < first.graph->nodes().back().output_count; ++i) results.push_back({first.graph, first.id + i});
+  for (std::uint32_t i = 0; i < first.graph->nodes().back().output_count; ++i)
+    results.push_back({first.graph, first.id + i});
   return results;
 }
 

@@ -1,7 +1,9 @@
-// Building graphs in the words of the field: gradient rules, decompositions, importers and tests are written with these.
+// Building graphs in the words of the field: gradient rules, decompositions, importers and tests are written with
+// these.
 //
-// A Var is a value of a graph. Functions append nodes to the graph of their first operand and answer the result. Element-wise
-// functions broadcast like NumPy and want equal dtypes; a double operand becomes a constant of the other's dtype.
+// A Var is a value of a graph. Functions append nodes to the graph of their first operand and answer the result.
+// Element-wise functions broadcast like NumPy and want equal dtypes; a double operand becomes a constant of the other's
+// dtype.
 #pragma once
 
 #include <string_view>
@@ -29,28 +31,35 @@ std::vector<Var> emit_all(std::string_view name, std::span<const Var> inputs, At
 inline Var emit(std::string_view name, std::initializer_list<Var> inputs, AttributesPtr attributes = nullptr) {
   return emit(name, std::span(inputs.begin(), inputs.size()), std::move(attributes));
 }
-inline std::vector<Var> emit_all(std::string_view name, std::initializer_list<Var> inputs, AttributesPtr attributes = nullptr) {
+inline std::vector<Var> emit_all(std::string_view name, std::initializer_list<Var> inputs,
+                                 AttributesPtr attributes = nullptr) {
   return emit_all(name, std::span(inputs.begin(), inputs.size()), std::move(attributes));
 }
 
 Var input(Graph& graph, std::string name, DType dtype, const Shape& shape);
 void output(std::string name, Var value);
 Var constant(Graph& graph, ConstantPtr value);
-Var scalar(Graph& graph, DType dtype, double value);          // rank 0
+Var scalar(Graph& graph, DType dtype, double value);                    // rank 0
 Var full(Graph& graph, DType dtype, const Shape& shape, double value);  // a broadcast scalar
 Var zeros_like(Var x);
 
 // ops/elementwise.cpp
-#define ML_UNARY_OPS(X)                                                                                                       \
-  X(neg) X(abs) X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(reciprocal) X(sin) X(cos) X(tan) X(asin) X(acos)  \
-  X(atan) X(sinh) X(cosh) X(tanh) X(erf) X(sigmoid) X(floor) X(ceil) X(round) X(logical_not) X(bit_not) X(is_nan) X(is_inf)
-#define ML_BINARY_OPS(X)                                                                                           \
-  X(add) X(sub) X(mul) X(div) X(rem) X(pow) X(maximum) X(minimum) X(atan2) X(bit_and) X(bit_or) X(bit_xor)         \
-  X(shift_left) X(shift_right) X(logical_and) X(logical_or) X(logical_xor) X(eq) X(ne) X(lt) X(le) X(gt) X(ge)
+#define ML_UNARY_OPS(X)                                                                                               \
+  X(neg)                                                                                                              \
+  X(abs) X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(reciprocal) X(sin) X(cos) X(tan) X(asin) X(acos)  \
+      X(atan) X(sinh) X(cosh) X(tanh) X(erf) X(sigmoid) X(floor) X(ceil) X(round) X(logical_not) X(bit_not) X(is_nan) \
+          X(is_inf)
+#define ML_BINARY_OPS(X)                                                                                          \
+  X(add)                                                                                                          \
+  X(sub) X(mul) X(div) X(rem) X(pow) X(maximum) X(minimum) X(atan2) X(bit_and) X(bit_or) X(bit_xor) X(shift_left) \
+      X(shift_right) X(logical_and) X(logical_or) X(logical_xor) X(eq) X(ne) X(lt) X(le) X(gt) X(ge)
 #define X(op) Var op(Var x);
 ML_UNARY_OPS(X)
 #undef X
-#define X(op) Var op(Var a, Var b); Var op(Var a, double b); Var op(double a, Var b);
+#define X(op)              \
+  Var op(Var a, Var b);    \
+  Var op(Var a, double b); \
+  Var op(double a, Var b);
 ML_BINARY_OPS(X)
 #undef X
 Var select(Var condition, Var on_true, Var on_false);
@@ -75,7 +84,8 @@ inline Var operator*(double a, Var b) { return mul(a, b); }
 inline Var operator/(double a, Var b) { return div(a, b); }
 inline Var operator-(Var a) { return neg(a); }
 
-// ops/matmul.cpp. [..., m, k] x [..., k, n], batch dims broadcast; transposes swap the last two dims of an operand first.
+// ops/matmul.cpp. [..., m, k] x [..., k, n], batch dims broadcast; transposes swap the last two dims of an operand
+// first.
 Var matmul(Var a, Var b, bool transpose_a = false, bool transpose_b = false);
 
 // ops/reduce.cpp. Axes may be negative; an empty list means all of them.
@@ -96,19 +106,20 @@ Var transpose(Var x, Ints order);
 Var broadcast_to(Var x, const Shape& shape);
 Var concat(std::span<const Var> parts, std::int64_t axis);
 Var slice(Var x, Ints starts, Ints ends, Ints strides = {});  // per dim; strides positive
-Var pad(Var x, Ints low, Ints high, double value = 0);         // per dim, non-negative
+Var pad(Var x, Ints low, Ints high, double value = 0);        // per dim, non-negative
 Var reverse(Var x, Ints axes);
-Var squeeze(Var x, Ints axes);                                 // a reshape
-Var unsqueeze(Var x, Ints axes);                               // a reshape; axes of the result
+Var squeeze(Var x, Ints axes);    // a reshape
+Var unsqueeze(Var x, Ints axes);  // a reshape; axes of the result
 Var iota(Graph& graph, DType dtype, const Shape& shape, std::int64_t axis);
 
-// ops/indexing.cpp. Indices are i32 or i64, negative ones count from the end; out of range reads zero or drops the write and
-// sets the execution's error flag.
-Var gather(Var x, Var indices, std::int64_t axis);              // x.shape with `axis` replaced by indices.shape
-Var scatter_add(Var x, Var indices, Var updates, std::int64_t axis);  // x plus updates added at indices: gather's transpose
-Var gather_elements(Var x, Var indices, std::int64_t axis);     // ONNX GatherElements
+// ops/indexing.cpp. Indices are i32 or i64, negative ones count from the end; out of range reads zero or drops the
+// write and sets the execution's error flag.
+Var gather(Var x, Var indices, std::int64_t axis);  // x.shape with `axis` replaced by indices.shape
+Var scatter_add(Var x, Var indices, Var updates,
+                std::int64_t axis);                          // x plus updates added at indices: gather's transpose
+Var gather_elements(Var x, Var indices, std::int64_t axis);  // ONNX GatherElements
 Var scatter_elements_add(Var x, Var indices, Var updates, std::int64_t axis);
-std::pair<Var, Var> sort(Var x, std::int64_t axis, bool descending = false);           // values, i64 indices; stable
+std::pair<Var, Var> sort(Var x, std::int64_t axis, bool descending = false);  // values, i64 indices; stable
 std::pair<Var, Var> top_k(Var x, std::int64_t k, std::int64_t axis, bool largest = true);  // sorted
 
 }  // namespace ml

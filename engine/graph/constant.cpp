@@ -63,11 +63,13 @@ ConstantPtr make_splat(DType dtype, const Shape& shape, double value) {
 }
 
 double element_as_double(const ConstantData& constant, std::int64_t index) {
-  return load_double(constant.dtype, constant.bytes().data() + static_cast<std::size_t>(index) * dtype_size(constant.dtype));
+  return load_double(constant.dtype,
+                     constant.bytes().data() + static_cast<std::size_t>(index) * dtype_size(constant.dtype));
 }
 
 std::int64_t element_as_int(const ConstantData& constant, std::int64_t index) {
-  return load_int(constant.dtype, constant.bytes().data() + static_cast<std::size_t>(index) * dtype_size(constant.dtype));
+  return load_int(constant.dtype,
+                  constant.bytes().data() + static_cast<std::size_t>(index) * dtype_size(constant.dtype));
 }
 
 bool splat_value(const ConstantData& constant, double& value) {
@@ -89,8 +91,10 @@ bool equal(const ConstantData& a, const ConstantData& b) {
 }
 
 std::uint64_t hash(const ConstantData& constant) {
-  std::uint64_t state = hash_combine(static_cast<std::uint64_t>(constant.dtype), static_cast<std::uint64_t>(constant.shape.rank()));
-  for (const std::int64_t extent : constant.shape.dims()) state = hash_combine(state, static_cast<std::uint64_t>(extent));
+  std::uint64_t state =
+      hash_combine(static_cast<std::uint64_t>(constant.dtype), static_cast<std::uint64_t>(constant.shape.rank()));
+  for (const std::int64_t extent : constant.shape.dims())
+    state = hash_combine(state, static_cast<std::uint64_t>(extent));
   if (constant.length() <= kCompareBytes) return hash_combine(state, hash_bytes(constant.bytes()));
   return state;
 }

@@ -11,11 +11,12 @@
 
 namespace ml {
 
-// A run of bytes that graphs refer to: a mapped file, a sealed memfd, or memory of our own. Immutable while it is shared.
+// A run of bytes that graphs refer to: a mapped file, a sealed memfd, or memory of our own. Immutable while it is
+// shared.
 class Blob {
  public:
-  // Keeps `owner` alive as long as the blob; `identity` names the content (a hash of it, made once on registration, or for copies
-  // made in this process a serial number).
+  // Keeps `owner` alive as long as the blob; `identity` names the content (a hash of it, made once on registration, or
+  // for copies made in this process a serial number).
   Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity);
   static std::shared_ptr<const Blob> copy_of(std::span<const std::byte> bytes);
 

@@ -11,19 +11,19 @@ namespace {
 
 using enum DType;
 constexpr std::array<DTypeInfo, kDTypeCount> kTable = {{
-    {boolean, "bool", 8, DTypeKind::boolean, boolean},
-    {u8, "u8", 8, DTypeKind::unsigned_integer, u8},
-    {i8, "i8", 8, DTypeKind::signed_integer, i8},
-    {u16, "u16", 16, DTypeKind::unsigned_integer, u16},
-    {i16, "i16", 16, DTypeKind::signed_integer, i16},
-    {u32, "u32", 32, DTypeKind::unsigned_integer, u32},
-    {i32, "i32", 32, DTypeKind::signed_integer, i32},
-    {u64, "u64", 64, DTypeKind::unsigned_integer, u64},
-    {i64, "i64", 64, DTypeKind::signed_integer, i64},
+    {f64, "f64", 64, DTypeKind::floating, f64},
+    {f32, "f32", 32, DTypeKind::floating, f32},
     {f16, "f16", 16, DTypeKind::floating, f32},
     {bf16, "bf16", 16, DTypeKind::floating, f32},
-    {f32, "f32", 32, DTypeKind::floating, f32},
-    {f64, "f64", 64, DTypeKind::floating, f64},
+    {i8, "i8", 8, DTypeKind::signed_integer, i8},
+    {i16, "i16", 16, DTypeKind::signed_integer, i16},
+    {i32, "i32", 32, DTypeKind::signed_integer, i32},
+    {i64, "i64", 64, DTypeKind::signed_integer, i64},
+    {u8, "u8", 8, DTypeKind::unsigned_integer, u8},
+    {u16, "u16", 16, DTypeKind::unsigned_integer, u16},
+    {u32, "u32", 32, DTypeKind::unsigned_integer, u32},
+    {u64, "u64", 64, DTypeKind::unsigned_integer, u64},
+    {boolean, "bool", 8, DTypeKind::boolean, boolean},
 }};
 
 }  // namespace
@@ -32,7 +32,8 @@ bool is_dtype(std::uint32_t number) noexcept { return number >= 1 && number <= k
 
 const DTypeInfo& dtype_info(DType dtype) {
   const auto number = static_cast<std::uint32_t>(dtype);
-  if (!is_dtype(number)) throw Error(Code::invalid_argument, "dtype number " + std::to_string(number) + " does not exist");
+  if (!is_dtype(number))
+    throw Error(Code::invalid_argument, "dtype number " + std::to_string(number) + " does not exist");
   return kTable[number - 1];
 }
 

@@ -35,7 +35,10 @@ ValueId Graph::add_unchecked(const Op& op, AttributesPtr attributes, std::span<c
   const auto node = static_cast<std::uint32_t>(nodes_.size());
   for (std::uint32_t i = 0; i < types.size(); ++i) values_.push_back({types[i], node, i});
   if (!attributes) attributes = no_attributes();
-  nodes_.push_back({&op, std::move(attributes), {node_inputs.begin(), node_inputs.end()}, first,
+  nodes_.push_back({&op,
+                    std::move(attributes),
+                    {node_inputs.begin(), node_inputs.end()},
+                    first,
                     static_cast<std::uint32_t>(types.size())});
   return first;
 }
@@ -83,8 +86,8 @@ std::vector<TensorType> types_of(const Graph& graph, std::span<const ValueId> va
 
 std::vector<ValueId> inline_graph(Graph& into, const Graph& body, std::span<const ValueId> arguments) {
   if (arguments.size() != body.inputs().size()) {
-    throw Error(Code::internal, "graph '" + body.name + "' takes " + std::to_string(body.inputs().size()) + " inputs, not " +
-                                    std::to_string(arguments.size()));
+    throw Error(Code::internal, "graph '" + body.name + "' takes " + std::to_string(body.inputs().size()) +
+                                    " inputs, not " + std::to_string(arguments.size()));
   }
   std::vector<ValueId> mapped(body.values().size(), kNoValue);
   for (std::size_t i = 0; i < arguments.size(); ++i) mapped[body.inputs()[i].value] = arguments[i];
@@ -110,15 +113,21 @@ bool equal(const Graph& a, const Graph& b) {
   const auto same_input = [](const GraphInput& x, const GraphInput& y) {
     return x.name == y.name && x.value == y.value && x.symbols == y.symbols;
   };
-  const auto same_output = [](const GraphOutput& x, const GraphOutput& y) { return x.name == y.name && x.value == y.value; };
-  const auto same_donation = [](const Donation& x, const Donation& y) { return x.input == y.input && x.output == y.output; };
+  const auto same_output = [](const GraphOutput& x, const GraphOutput& y) {
+    return x.name == y.name && x.value == y.value;
+  };
+  const auto same_donation = [](const Donation& x, const Donation& y) {
+    return x.input == y.input && x.output == y.output;
+  };
   const auto same_node = [](const Node& x, const Node& y) {
-    return x.op == y.op && x.inputs == y.inputs && x.first_output == y.first_output && x.output_count == y.output_count &&
-           equal(*x.attributes, *y.attributes);
+    return x.op == y.op && x.inputs == y.inputs && x.first_output == y.first_output &&
+           x.output_count == y.output_count && equal(*x.attributes, *y.attributes);
   };
   return a.name == b.name && std::ranges::equal(a.values(), b.values(), same_value) &&
-         std::ranges::equal(a.inputs(), b.inputs(), same_input) && std::ranges::equal(a.outputs(), b.outputs(), same_output) &&
-         std::ranges::equal(a.donations(), b.donations(), same_donation) && std::ranges::equal(a.nodes(), b.nodes(), same_node);
+         std::ranges::equal(a.inputs(), b.inputs(), same_input) &&
+         std::ranges::equal(a.outputs(), b.outputs(), same_output) &&
+         std::ranges::equal(a.donations(), b.donations(), same_donation) &&
+         std::ranges::equal(a.nodes(), b.nodes(), same_node);
 }
 
 std::uint64_t hash(const Graph& graph) {
@@ -134,7 +143,8 @@ std::uint64_t hash(const Graph& graph) {
     state = hash_combine(state, hash(*node.attributes));
   }
   for (const GraphOutput& output : graph.outputs()) state = hash_combine(state, output.value);
-  for (const Donation& donation : graph.donations()) state = hash_combine(state, donation.input * 65537ull + donation.output);
+  for (const Donation& donation : graph.donations())
+    state = hash_combine(state, donation.input * 65537ull + donation.output);
   return state;
 }
 

@@ -1,7 +1,7 @@
 // The IR: a list of nodes in topological order over typed values.
 //
-// A graph is a pure function. State is an input paired with an output by a donation: the runtime keeps both in one buffer.
-// Nodes are only ever appended; passes build a new graph and swap it in.
+// A graph is a pure function. State is an input paired with an output by a donation: the runtime keeps both in one
+// buffer. Nodes are only ever appended; passes build a new graph and swap it in.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,9 @@ struct Node {
 
   ValueId output(std::uint32_t i) const { return first_output + i; }
   template <class T>
-  const T& as() const { return static_cast<const T&>(*attributes); }
+  const T& as() const {
+    return static_cast<const T&>(*attributes);
+  }
 };
 
 struct GraphInput {
@@ -58,7 +60,8 @@ class Graph {
 
   // Appends an input. Where an extent is kUnknown, `symbols` names it; equal names mean equal extents.
   ValueId add_input(std::string input_name, TensorType type, std::vector<std::string> symbols = {});
-  // Appends a node after checking it against the op's shape rule; answers its first output. Null attributes mean NoAttributes.
+  // Appends a node after checking it against the op's shape rule; answers its first output. Null attributes mean
+  // NoAttributes.
   ValueId add(const Op& op, AttributesPtr attributes, std::span<const ValueId> node_inputs);
   // The same for a node whose output types are already known to be right (copies between graphs).
   ValueId add_unchecked(const Op& op, AttributesPtr attributes, std::span<const ValueId> node_inputs,
@@ -97,8 +100,9 @@ std::vector<ValueId> inline_graph(Graph& into, const Graph& body, std::span<cons
 bool equal(const Graph& a, const Graph& b);
 std::uint64_t hash(const Graph& graph);
 
-// Throws ml::Error naming the node when anything the IR promises is broken: order, arity, types against the shape rules, closed
-// subgraphs, donations of equal type that alias nothing, names. Everything that comes from outside goes through it.
+// Throws ml::Error naming the node when anything the IR promises is broken: order, arity, types against the shape
+// rules, closed subgraphs, donations of equal type that alias nothing, names. Everything that comes from outside goes
+// through it.
 void verify(const Graph& graph);
 
 }  // namespace ml

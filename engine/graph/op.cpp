@@ -11,7 +11,8 @@ namespace ml {
 namespace {
 
 double tensor_bytes(const TensorType& type) {
-  return type.shape.known() ? static_cast<double>(type.shape.elements()) * static_cast<double>(dtype_size(type.dtype)) : 0;
+  return type.shape.known() ? static_cast<double>(type.shape.elements()) * static_cast<double>(dtype_size(type.dtype))
+                            : 0;
 }
 
 const std::unordered_map<std::string_view, const Op*>& by_name() {
@@ -50,15 +51,18 @@ std::vector<TensorType> infer(const Op& op, std::span<const TensorType> inputs, 
   const bool variadic = op.max_inputs == kVariadic;
   if (inputs.size() < op.min_inputs || (!variadic && inputs.size() > op.max_inputs)) {
     std::string wanted = std::to_string(op.min_inputs);
-    if (variadic) wanted += " or more";
-    else if (op.max_inputs != op.min_inputs) wanted += " to " + std::to_string(op.max_inputs);
+    if (variadic)
+      wanted += " or more";
+    else if (op.max_inputs != op.min_inputs)
+      wanted += " to " + std::to_string(op.max_inputs);
     throw Error(Code::invalid_argument,
                 std::string(op.name) + ": takes " + wanted + " inputs, not " + std::to_string(inputs.size()));
   }
   return op.infer({op.name, inputs, attributes});
 }
 
-Cost cost(const Op& op, std::span<const TensorType> inputs, std::span<const TensorType> outputs, const Attributes& attributes) {
+Cost cost(const Op& op, std::span<const TensorType> inputs, std::span<const TensorType> outputs,
+          const Attributes& attributes) {
   Cost result;
   for (const TensorType& type : inputs) result.bytes += tensor_bytes(type);
   for (const TensorType& type : outputs) result.bytes += tensor_bytes(type);

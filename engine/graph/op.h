@@ -1,7 +1,7 @@
 // An op is one row: everything the engine knows about it stands together. Rows live in ops/<family>.cpp.
 //
-// Adding an op is adding its row, its builder function beside it, and a kernel (or a decomposition) in engine/backends; nothing
-// else lists ops.
+// Adding an op is adding its row, its builder function beside it, and a kernel (or a decomposition) in engine/backends;
+// nothing else lists ops.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,9 @@ struct InferArguments {
   const Attributes& attributes;
 
   template <class T>
-  const T& as() const { return static_cast<const T&>(attributes); }
+  const T& as() const {
+    return static_cast<const T&>(attributes);
+  }
   const Shape& shape(std::size_t i) const { return inputs[i].shape; }
   DType dtype(std::size_t i) const { return inputs[i].dtype; }
 };
@@ -52,15 +54,18 @@ using InferRule = std::vector<TensorType> (*)(const InferArguments&);
 struct RuleArguments {
   Graph& graph;
   std::span<const Var> inputs;
-  std::span<const Var> outputs;    // gradient only: the values the op produced
+  std::span<const Var> outputs;     // gradient only: the values the op produced
   std::span<const Var> cotangents;  // gradient only: one per output, invalid where the output does not matter
   const AttributesPtr& attributes;
 
   template <class T>
-  const T& as() const { return static_cast<const T&>(*attributes); }
+  const T& as() const {
+    return static_cast<const T&>(*attributes);
+  }
 };
 
-// One Var per input, invalid where the gradient is zero. A cotangent may have the shape broadcasting gave it: autodiff sums it back.
+// One Var per input, invalid where the gradient is zero. A cotangent may have the shape broadcasting gave it: autodiff
+// sums it back.
 using GradientRule = std::vector<Var> (*)(const RuleArguments&);
 struct Gradient {
   GradientRule rule = nullptr;
@@ -93,7 +98,9 @@ struct Op {
 };
 
 template <class T>
-std::unique_ptr<Attributes> attributes_of() { return std::make_unique<T>(); }
+std::unique_ptr<Attributes> attributes_of() {
+  return std::make_unique<T>();
+}
 
 // All rows, in a fixed order.
 std::span<const Op* const> all_ops();
@@ -103,6 +110,7 @@ const Op* lookup_op(std::string_view name) noexcept;
 
 // The types of the outputs; throws ml::Error that begins with the op's name when arity, dtypes or shapes do not fit.
 std::vector<TensorType> infer(const Op& op, std::span<const TensorType> inputs, const Attributes& attributes);
-Cost cost(const Op& op, std::span<const TensorType> inputs, std::span<const TensorType> outputs, const Attributes& attributes);
+Cost cost(const Op& op, std::span<const TensorType> inputs, std::span<const TensorType> outputs,
+          const Attributes& attributes);
 
 }  // namespace ml

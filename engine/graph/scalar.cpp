@@ -18,19 +18,26 @@ T read(const std::byte* at) {
 double load_double(DType dtype, const std::byte* at) {
   return dispatch(dtype, [at](auto tag) -> double {
     using T = decltype(tag);
-    if constexpr (std::is_same_v<T, Half>) return f16_to_f32(read<std::uint16_t>(at));
-    else if constexpr (std::is_same_v<T, BFloat>) return bf16_to_f32(read<std::uint16_t>(at));
-    else if constexpr (std::is_same_v<T, bool>) return read<std::uint8_t>(at) != 0 ? 1 : 0;
-    else return static_cast<double>(read<T>(at));
+    if constexpr (std::is_same_v<T, Half>)
+      return f16_to_f32(read<std::uint16_t>(at));
+    else if constexpr (std::is_same_v<T, BFloat>)
+      return bf16_to_f32(read<std::uint16_t>(at));
+    else if constexpr (std::is_same_v<T, bool>)
+      return read<std::uint8_t>(at) != 0 ? 1 : 0;
+    else
+      return static_cast<double>(read<T>(at));
   });
 }
 
 std::int64_t load_int(DType dtype, const std::byte* at) {
   return dispatch(dtype, [dtype, at](auto tag) -> std::int64_t {
     using T = decltype(tag);
-    if constexpr (std::is_same_v<T, bool>) return read<std::uint8_t>(at) != 0 ? 1 : 0;
-    else if constexpr (std::is_integral_v<T>) return static_cast<std::int64_t>(read<T>(at));
-    else return truncate_to<std::int64_t>(load_double(dtype, at));
+    if constexpr (std::is_same_v<T, bool>)
+      return read<std::uint8_t>(at) != 0 ? 1 : 0;
+    else if constexpr (std::is_integral_v<T>)
+      return static_cast<std::int64_t>(read<T>(at));
+    else
+      return truncate_to<std::int64_t>(load_double(dtype, at));
   });
 }
 
@@ -38,11 +45,16 @@ void store_double(DType dtype, std::byte* at, double value) {
   dispatch(dtype, [at, value](auto tag) {
     using T = decltype(tag);
     const auto put = [at](auto element) { std::memcpy(at, &element, sizeof(element)); };
-    if constexpr (std::is_same_v<T, Half>) put(f32_to_f16(static_cast<float>(value)));
-    else if constexpr (std::is_same_v<T, BFloat>) put(f32_to_bf16(static_cast<float>(value)));
-    else if constexpr (std::is_same_v<T, bool>) put(static_cast<std::uint8_t>(value != 0));
-    else if constexpr (std::is_integral_v<T>) put(truncate_to<T>(value));
-    else put(static_cast<T>(value));
+    if constexpr (std::is_same_v<T, Half>)
+      put(f32_to_f16(static_cast<float>(value)));
+    else if constexpr (std::is_same_v<T, BFloat>)
+      put(f32_to_bf16(static_cast<float>(value)));
+    else if constexpr (std::is_same_v<T, bool>)
+      put(static_cast<std::uint8_t>(value != 0));
+    else if constexpr (std::is_integral_v<T>)
+      put(truncate_to<T>(value));
+    else
+      put(static_cast<T>(value));
   });
 }
 
@@ -50,9 +62,12 @@ void store_int(DType dtype, std::byte* at, std::int64_t value) {
   dispatch(dtype, [dtype, at, value](auto tag) {
     using T = decltype(tag);
     const auto put = [at](auto element) { std::memcpy(at, &element, sizeof(element)); };
-    if constexpr (std::is_same_v<T, bool>) put(static_cast<std::uint8_t>(value != 0));
-    else if constexpr (std::is_integral_v<T>) put(static_cast<T>(value));
-    else store_double(dtype, at, static_cast<double>(value));
+    if constexpr (std::is_same_v<T, bool>)
+      put(static_cast<std::uint8_t>(value != 0));
+    else if constexpr (std::is_integral_v<T>)
+      put(static_cast<T>(value));
+    else
+      store_double(dtype, at, static_cast<double>(value));
   });
 }
 

@@ -9,16 +9,17 @@
 
 namespace ml {
 
-// The element as a double (64-bit integers round) or as an integer (floats truncate, out of range saturates, NaN is 0; u64 keeps its bits).
+// The element as a double (64-bit integers round) or as an integer (floats truncate, out of range saturates, NaN is 0;
+// u64 keeps its bits).
 double load_double(DType dtype, const std::byte* at);
 std::int64_t load_int(DType dtype, const std::byte* at);
-// Converts as cast does: floats round to nearest even, floats to integers truncate and saturate, integers to integers wrap, bool is
-// "not zero".
+// Converts as cast does: floats round to nearest even, floats to integers truncate and saturate, integers to integers
+// wrap, bool is "not zero".
 void store_double(DType dtype, std::byte* at, double value);
 void store_int(DType dtype, std::byte* at, std::int64_t value);
 
-// Calls f with a value of the C++ type that holds `dtype` in memory: f(float{}), f(std::int8_t{}), ... f16 and bf16 come as the tag
-// types below, bool as `bool`.
+// Calls f with a value of the C++ type that holds `dtype` in memory: f(float{}), f(std::int8_t{}), ... f16 and bf16
+// come as the tag types below, bool as `bool`.
 struct Half {
   std::uint16_t bits;
 };

@@ -22,14 +22,17 @@ Shape::Shape(std::span<const std::int64_t> dims) {
 
 std::int64_t Shape::at(int axis) const { return dims_[static_cast<std::size_t>(normalize_axis(axis, rank_, "axis"))]; }
 
-bool Shape::known() const noexcept { return std::none_of(begin(), end(), [](std::int64_t d) { return d < 0; }); }
+bool Shape::known() const noexcept {
+  return std::none_of(begin(), end(), [](std::int64_t d) { return d < 0; });
+}
 
 std::int64_t Shape::elements() const {
   std::int64_t product = 1;
   bool zero = false;
   bool overflow = false;
   for (const std::int64_t extent : dims()) {
-    if (extent < 0) throw Error(Code::invalid_argument, "the size of " + str() + " is not known before its dims are bound");
+    if (extent < 0)
+      throw Error(Code::invalid_argument, "the size of " + str() + " is not known before its dims are bound");
     zero |= extent == 0;
     overflow |= extent != 0 && __builtin_mul_overflow(product, extent, &product);
   }

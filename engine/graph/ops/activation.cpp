@@ -53,24 +53,40 @@ std::vector<Var> gradient_silu(Args a) {
   return {a.cotangents[0] * (s * (1.0 + x * (1.0 - s)))};
 }
 
-double gelu_flops(const InferArguments& a, std::span<const TensorType>) { return 20.0 * static_cast<double>(a.shape(0).elements()); }
+double gelu_flops(const InferArguments& a, std::span<const TensorType>) {
+  return 20.0 * static_cast<double>(a.shape(0).elements());
+}
 
 const Op kOps[] = {
-    {.name = "relu", .kind = OpKind::composite, .min_inputs = 1, .max_inputs = 1, .infer = infer_numeric,
+    {.name = "relu",
+     .kind = OpKind::composite,
+     .min_inputs = 1,
+     .max_inputs = 1,
+     .infer = infer_numeric,
      .gradient = gradient_by([](Args a) -> std::vector<Var> {
        const Var zero = scalar(a.graph, a.outputs[0].dtype(), 0);
        return {select(gt(a.outputs[0], zero), a.cotangents[0], zero)};
      }),
      .decompose = [](Args a) -> std::vector<Var> { return {maximum(a.inputs[0], 0.0)}; }},
-    {.name = "gelu", .kind = OpKind::composite, .min_inputs = 1, .max_inputs = 1, .infer = infer_floating,
-     .gradient = gradient_by(gradient_gelu), .make_attributes = attributes_of<GeluAttributes>,
+    {.name = "gelu",
+     .kind = OpKind::composite,
+     .min_inputs = 1,
+     .max_inputs = 1,
+     .infer = infer_floating,
+     .gradient = gradient_by(gradient_gelu),
+     .make_attributes = attributes_of<GeluAttributes>,
      .decompose = [](Args a) -> std::vector<Var> {
        return {a.inputs[0] * gelu_cdf(a.inputs[0], a.as<GeluAttributes>().tanh_approximation)};
      },
      .flops = gelu_flops},
-    {.name = "silu", .kind = OpKind::composite, .min_inputs = 1, .max_inputs = 1, .infer = infer_floating,
+    {.name = "silu",
+     .kind = OpKind::composite,
+     .min_inputs = 1,
+     .max_inputs = 1,
+     .infer = infer_floating,
      .gradient = gradient_by(gradient_silu),
-     .decompose = [](Args a) -> std::vector<Var> { return {a.inputs[0] * sigmoid(a.inputs[0])}; }, .flops = gelu_flops},
+     .decompose = [](Args a) -> std::vector<Var> { return {a.inputs[0] * sigmoid(a.inputs[0])}; },
+     .flops = gelu_flops},
 };
 
 }  // namespace

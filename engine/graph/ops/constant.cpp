@@ -13,8 +13,8 @@ std::vector<TensorType> infer_constant(const InferArguments& a) {
   const std::uint64_t size = value->blob->bytes().size();
   const std::uint64_t length = value->length();
   if (length > size || value->offset > size - length) {
-    rules::fail(a, "its bytes [" + std::to_string(value->offset) + ", +" + std::to_string(length) + ") lie outside of a blob of " +
-                       std::to_string(size) + " bytes");
+    rules::fail(a, "its bytes [" + std::to_string(value->offset) + ", +" + std::to_string(length) +
+                       ") lie outside of a blob of " + std::to_string(size) + " bytes");
   }
   return {{value->dtype, value->shape}};
 }
@@ -22,8 +22,14 @@ std::vector<TensorType> infer_constant(const InferArguments& a) {
 double no_flops(const InferArguments&, std::span<const TensorType>) { return 0; }
 
 constexpr Op kOps[] = {
-    {.name = "constant", .kind = OpKind::constant, .min_inputs = 0, .max_inputs = 0, .infer = infer_constant,
-     .gradient = no_gradient("it has no inputs"), .make_attributes = attributes_of<ConstantAttributes>, .flops = no_flops},
+    {.name = "constant",
+     .kind = OpKind::constant,
+     .min_inputs = 0,
+     .max_inputs = 0,
+     .infer = infer_constant,
+     .gradient = no_gradient("it has no inputs"),
+     .make_attributes = attributes_of<ConstantAttributes>,
+     .flops = no_flops},
 };
 
 }  // namespace

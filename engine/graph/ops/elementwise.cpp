@@ -1,7 +1,7 @@
 // Element-wise primitives. Inputs broadcast like NumPy and share a dtype; results keep it, comparisons answer bool.
 //
-// Integers wrap; integer division and remainder truncate towards zero and answer 0 for a zero divisor; shifts past the width
-// answer 0 (or the sign). f16 and bf16 compute in f32 and round once.
+// Integers wrap; integer division and remainder truncate towards zero and answer 0 for a zero divisor; shifts past the
+// width answer 0 (or the sign). f16 and bf16 compute in f32 and round once.
 #include <numbers>
 
 #include "engine/graph/build.h"
@@ -81,10 +81,22 @@ double few_flops(const InferArguments&, std::span<const TensorType> outputs) {
 }
 
 constexpr Op unary(std::string_view name, InferRule infer, Gradient gradient, CostRule flops = nullptr) {
-  return {.name = name, .kind = OpKind::elementwise, .min_inputs = 1, .max_inputs = 1, .infer = infer, .gradient = gradient, .flops = flops};
+  return {.name = name,
+          .kind = OpKind::elementwise,
+          .min_inputs = 1,
+          .max_inputs = 1,
+          .infer = infer,
+          .gradient = gradient,
+          .flops = flops};
 }
 constexpr Op binary(std::string_view name, InferRule infer, Gradient gradient, CostRule flops = nullptr) {
-  return {.name = name, .kind = OpKind::elementwise, .min_inputs = 2, .max_inputs = 2, .infer = infer, .gradient = gradient, .flops = flops};
+  return {.name = name,
+          .kind = OpKind::elementwise,
+          .min_inputs = 2,
+          .max_inputs = 2,
+          .infer = infer,
+          .gradient = gradient,
+          .flops = flops};
 }
 
 const Op kOps[] = {
@@ -117,21 +129,30 @@ const Op kOps[] = {
     unary("is_nan", kClassify, kBoolean),
     unary("is_inf", kClassify, kBoolean),
 
-    binary("add", kNumber, gradient_by([](Args a) -> std::vector<Var> { return {dy(a), dy(a)}; })),
-    binary("sub", kNumber, gradient_by([](Args a) -> std::vector<Var> { return {dy(a), neg(dy(a))}; })),
-    binary("mul", kNumber, gradient_by([](Args a) -> std::vector<Var> { return {dy(a) * in1(a), dy(a) * in0(a)}; })),
-    binary("div", kNumber, gradient_by([](Args a) -> std::vector<Var> { return {dy(a) / in1(a), neg(dy(a) * out(a) / in1(a))}; })),
+    binary("add", kNumber, gradient_by([](Args a) -> std::vector<Var> {
+             return {dy(a), dy(a)};
+           })),
+    binary("sub", kNumber, gradient_by([](Args a) -> std::vector<Var> {
+             return {dy(a), neg(dy(a))};
+           })),
+    binary("mul", kNumber, gradient_by([](Args a) -> std::vector<Var> {
+             return {dy(a) * in1(a), dy(a) * in0(a)};
+           })),
+    binary("div", kNumber, gradient_by([](Args a) -> std::vector<Var> {
+             return {dy(a) / in1(a), neg(dy(a) * out(a) / in1(a))};
+           })),
     // a - b * trunc(a / b), the sign of a: C's fmod and %.
     binary("rem", kNumber, gradient_by([](Args a) -> std::vector<Var> {
-      return {dy(a), neg(dy(a) * ((in0(a) - out(a)) / in1(a)))};
-    })),
+             return {dy(a), neg(dy(a) * ((in0(a) - out(a)) / in1(a)))};
+           })),
     binary("pow", kFloat, gradient_by(gradient_pow), few_flops),
     binary("maximum", kNumber, gradient_by(share_extremum)),  // NaN wins
     binary("minimum", kNumber, gradient_by(share_extremum)),  // NaN wins
     binary("atan2", kFloat, gradient_by([](Args a) -> std::vector<Var> {
-      const Var part = dy(a) / (in0(a) * in0(a) + in1(a) * in1(a));
-      return {part * in1(a), neg(part * in0(a))};
-    }), few_flops),
+             const Var part = dy(a) / (in0(a) * in0(a) + in1(a) * in1(a));
+             return {part * in1(a), neg(part * in0(a))};
+           }),
+           few_flops),
     binary("bit_and", kInteger, kBits),
     binary("bit_or", kInteger, kBits),
     binary("bit_xor", kInteger, kBits),
@@ -147,12 +168,20 @@ const Op kOps[] = {
     binary("gt", kOrder, kBoolean),
     binary("ge", kOrder, kBoolean),
 
-    {.name = "select", .kind = OpKind::elementwise, .min_inputs = 3, .max_inputs = 3, .infer = infer_select,
+    {.name = "select",
+     .kind = OpKind::elementwise,
+     .min_inputs = 3,
+     .max_inputs = 3,
+     .infer = infer_select,
      .gradient = gradient_by([](Args a) -> std::vector<Var> {
        const Var zero = scalar(*dy(a).graph, dy(a).dtype(), 0);
        return {Var{}, select(in0(a), dy(a), zero), select(in0(a), zero, dy(a))};
      })},
-    {.name = "cast", .kind = OpKind::elementwise, .min_inputs = 1, .max_inputs = 1, .infer = infer_cast,
+    {.name = "cast",
+     .kind = OpKind::elementwise,
+     .min_inputs = 1,
+     .max_inputs = 1,
+     .infer = infer_cast,
      .gradient = gradient_by([](Args a) -> std::vector<Var> {
        return {is_floating(in0(a).dtype()) ? cast(dy(a), in0(a).dtype()) : Var{}};
      }),
@@ -168,9 +197,9 @@ std::span<const Op> elementwise_ops() { return kOps; }
   Var op(Var x) { return emit(#op, {x}); }
 ML_UNARY_OPS(X)
 #undef X
-#define X(op)                                                                            \
-  Var op(Var a, Var b) { return emit(#op, {a, b}); }                                     \
-  Var op(Var a, double b) { return emit(#op, {a, scalar(*a.graph, a.dtype(), b)}); }     \
+#define X(op)                                                                        \
+  Var op(Var a, Var b) { return emit(#op, {a, b}); }                                 \
+  Var op(Var a, double b) { return emit(#op, {a, scalar(*a.graph, a.dtype(), b)}); } \
   Var op(double a, Var b) { return emit(#op, {scalar(*b.graph, b.dtype(), a), b}); }
 ML_BINARY_OPS(X)
 #undef X

@@ -17,7 +17,8 @@ inline std::string text(const TensorType& type) { return std::string(dtype_name(
 inline void same_dtypes(const InferArguments& a, std::size_t first = 0) {
   for (std::size_t i = first + 1; i < a.inputs.size(); ++i) {
     if (a.dtype(i) != a.dtype(first)) {
-      fail(a, "operands have different dtypes: " + text(a.inputs[first]) + " and " + text(a.inputs[i]), "cast one of them");
+      fail(a, "operands have different dtypes: " + text(a.inputs[first]) + " and " + text(a.inputs[i]),
+           "cast one of them");
     }
   }
 }
@@ -25,15 +26,24 @@ inline void same_dtypes(const InferArguments& a, std::size_t first = 0) {
 inline void want(const InferArguments& a, bool holds, std::size_t input, const char* wanted) {
   if (!holds) fail(a, std::string("wants ") + wanted + ", got " + text(a.inputs[input]));
 }
-inline void want_floating(const InferArguments& a, std::size_t i = 0) { want(a, is_floating(a.dtype(i)), i, "a floating dtype"); }
-inline void want_integer(const InferArguments& a, std::size_t i = 0) { want(a, is_integer(a.dtype(i)), i, "an integer dtype"); }
-inline void want_boolean(const InferArguments& a, std::size_t i = 0) { want(a, a.dtype(i) == DType::boolean, i, "bool"); }
-inline void want_numeric(const InferArguments& a, std::size_t i = 0) { want(a, a.dtype(i) != DType::boolean, i, "a numeric dtype"); }
+inline void want_floating(const InferArguments& a, std::size_t i = 0) {
+  want(a, is_floating(a.dtype(i)), i, "a floating dtype");
+}
+inline void want_integer(const InferArguments& a, std::size_t i = 0) {
+  want(a, is_integer(a.dtype(i)), i, "an integer dtype");
+}
+inline void want_boolean(const InferArguments& a, std::size_t i = 0) {
+  want(a, a.dtype(i) == DType::boolean, i, "bool");
+}
+inline void want_numeric(const InferArguments& a, std::size_t i = 0) {
+  want(a, a.dtype(i) != DType::boolean, i, "a numeric dtype");
+}
 inline void want_index(const InferArguments& a, std::size_t i) {
   want(a, a.dtype(i) == DType::i32 || a.dtype(i) == DType::i64, i, "i32 or i64 indices");
 }
 inline void want_rank(const InferArguments& a, std::size_t i, int rank) {
-  if (a.shape(i).rank() != rank) fail(a, "input " + std::to_string(i) + " wants rank " + std::to_string(rank) + ", got " + text(a.inputs[i]));
+  if (a.shape(i).rank() != rank)
+    fail(a, "input " + std::to_string(i) + " wants rank " + std::to_string(rank) + ", got " + text(a.inputs[i]));
 }
 
 // Unknown extents are equal to anything.

@@ -9,21 +9,21 @@
 
 namespace ml {
 
-// The numbers are part of the ring's ABI and of the file format.
+// The numbers are those of the ring's ABI (MLRING_F64, ...) and of the file format.
 enum class DType : std::uint8_t {
-  boolean = 1,  // one byte, 0 or 1
-  u8 = 2,
-  i8 = 3,
-  u16 = 4,
-  i16 = 5,
-  u32 = 6,
+  f64 = 1,
+  f32 = 2,
+  f16 = 3,   // IEEE 754 binary16
+  bf16 = 4,  // upper half of binary32
+  i8 = 5,
+  i16 = 6,
   i32 = 7,
-  u64 = 8,
-  i64 = 9,
-  f16 = 10,   // IEEE 754 binary16
-  bf16 = 11,  // upper half of binary32
-  f32 = 12,
-  f64 = 13,
+  i64 = 8,
+  u8 = 9,
+  u16 = 10,
+  u32 = 11,
+  u64 = 12,
+  boolean = 13,  // one byte, 0 or 1
 };
 inline constexpr int kDTypeCount = 13;
 
@@ -46,11 +46,9 @@ ML_API DType parse_dtype(std::string_view name);
 
 inline std::string_view dtype_name(DType dtype) { return dtype_info(dtype).name; }
 inline std::size_t dtype_size(DType dtype) { return dtype_info(dtype).bits / 8; }
-inline bool is_floating(DType dtype) { return dtype >= DType::f16; }
-inline bool is_integer(DType dtype) { return dtype >= DType::u8 && dtype <= DType::i64; }
-inline bool is_signed(DType dtype) {
-  return is_floating(dtype) || (is_integer(dtype) && (static_cast<int>(dtype) & 1) != 0);
-}
+inline bool is_floating(DType dtype) { return dtype <= DType::bf16; }
+inline bool is_integer(DType dtype) { return dtype >= DType::i8 && dtype <= DType::u64; }
+inline bool is_signed(DType dtype) { return dtype <= DType::i64; }
 
 // Conversions of the 16-bit formats, round to nearest even, NaN stays NaN.
 ML_API std::uint16_t f32_to_f16(float value) noexcept;

@@ -1,7 +1,8 @@
 // The one error type of mlaccel.
 //
-// Thrown in C++ and caught only at a process boundary, where it becomes an error completion, a negative code plus message
-// (C ABI) or an exit status. `what()` says what was wrong and where, with the numbers; `hint()` says what to do about it.
+// Thrown in C++ and caught only at a process boundary, where it becomes an error completion, a negative code plus
+// message (C ABI) or an exit status. `what()` says what was wrong and where, with the numbers; `hint()` says what to do
+// about it.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +23,13 @@ enum class Code : std::int32_t {
   io = 6,                // the operating system refused to read or write
   no_space = 7,          // a disk, ring, table or limit is full
   out_of_memory = 8,
-  too_small = 9,   // a buffer is too small; the message says how much is needed
+  too_small = 9,  // a buffer is too small; the message says how much is needed
   cancelled = 10,
   timeout = 11,
   device_lost = 12,  // the worker or its device is gone; device tensors are lost
   denied = 13,
-  again = 14,      // full for the moment; try again once the queue is ready
-  internal = 15,   // a defect of mlaccel itself
+  again = 14,     // full for the moment; try again once the queue is ready
+  internal = 15,  // a defect of mlaccel itself
 };
 
 // The name of a code, for example "invalid_argument".
@@ -36,7 +37,8 @@ ML_API const char* code_name(Code code) noexcept;
 
 class ML_API Error : public std::exception {
  public:
-  // `context` is where it happened (a node, a file and offset); `hint` is one sentence on what to do. Both may be empty.
+  // `context` is where it happened (a node, a file and offset); `hint` is one sentence on what to do. Both may be
+  // empty.
   Error(Code code, std::string what, std::string context = {}, std::string hint = {});
   ~Error() override;
 

@@ -32,10 +32,10 @@ class ML_API Shape {
   const std::int64_t* end() const noexcept { return dims_.data() + rank_; }
   std::span<const std::int64_t> dims() const noexcept { return {dims_.data(), rank_}; }
 
-  bool known() const noexcept;                // no extent is kUnknown
-  std::int64_t elements() const;              // product of the extents, 1 for rank 0; throws when it overflows or is unknown
-  void append(std::int64_t extent);           // throws at rank eight
-  std::string str() const;                    // "[2, 3]", "[]", unknown extents as "?"
+  bool known() const noexcept;       // no extent is kUnknown
+  std::int64_t elements() const;     // product of the extents, 1 for rank 0; throws when it overflows or is unknown
+  void append(std::int64_t extent);  // throws at rank eight
+  std::string str() const;           // "[2, 3]", "[]", unknown extents as "?"
 
   friend bool operator==(const Shape& a, const Shape& b) noexcept;
 
@@ -46,8 +46,8 @@ class ML_API Shape {
 
 // `axis` in [-rank, rank) as an index in [0, rank); throws out_of_range naming `what`.
 ML_API int normalize_axis(std::int64_t axis, int rank, const char* what);
-// NumPy broadcasting of two shapes; throws invalid_argument naming `what` and both shapes. Unknown meets 1: unknown; unknown meets
-// n > 1: n.
+// NumPy broadcasting of two shapes; throws invalid_argument naming `what` and both shapes. Unknown meets 1: unknown;
+// unknown meets n > 1: n.
 ML_API Shape broadcast_shapes(const Shape& a, const Shape& b, const char* what);
 
 }  // namespace ml

@@ -1,0 +1,35 @@
+// Graph to graph. Each pass builds a new graph from the one it is given; the order they run in stands in pipeline.cpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/graph/graph.h"
+
+namespace ml::passes {
+
+// Computes one node from constant inputs: how passes evaluate without knowing a backend. The runtime hands in its
+// reference device.
+using Evaluate =
+    std::function<std::vector<ConstantPtr>(const Graph& graph, const Node& node, std::span<const ConstantPtr> inputs)>;
+
+// Gives every symbolic extent its value by input name and shape, and infers every type again; values that became
+// constant (shape arithmetic) are folded on the way. Throws invalid_argument naming the input when a shape contradicts
+// the graph or a symbol.
+Graph bind(const Graph& graph, std::span<const Shape> input_shapes, const Evaluate& evaluate);
+
+// Evaluates nodes whose inputs are constants, when the result is at most `limit` bytes.
+Graph fold(const Graph& graph, const Evaluate& evaluate, std::uint64_t limit = 1u << 20);
+// Drops nodes that no output depends on.
+Graph eliminate_dead_code(const Graph& graph);
+// One node for nodes with equal op, attributes and inputs.
+Graph eliminate_common_subexpressions(const Graph& graph);
+// Inlines `call` and replaces composites for which keep(node) is false by their decomposition, until none is left.
+using KeepRule = std::function<bool(const Graph& graph, const Node& node)>;
+Graph decompose(const Graph& graph, const KeepRule& keep);
+// Groups element-wise nodes, and a reduction at their end, into `fused` nodes whose body is the group.
+Graph fuse(const Graph& graph);
+
+}  // namespace ml::passes
