@@ -1,0 +1,105 @@
+// The worker's end of one queue: takes descriptors, publishes completions, parks. It allocates when it is made and
+// never again, and the only system call it makes is the write that wakes a sleeping client. One thread uses it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "kernel/uapi/mlaccel_ring.h"
+
+namespace ml::runtime {
+
+// The pages of a queue as the worker maps them.
+struct WorkerPages {
+  const mlring_submission_header* submission;
+  mlring_completion_header* completion;
+  const mlring_state* state;
+  uint32_t depth;
+};
+
+// A private copy of a descriptor that passed mlring_check_descriptor().
+struct TakenDescriptor {
+  uint64_t sequence;
+  mlring_descriptor descriptor;
+};
+
+class WorkerRing {
+ public:
+  // wake_fd is the eventfd on which the client sleeps; the caller keeps it open. The pages must be new: the worker's
+  // own words in them are written here. Throws std::invalid_argument when the depth is not a power of two within
+  // bounds.
+  WorkerRing(const WorkerPages& pages, int wake_fd);
+
+  // Copies, checks and takes at most out.size() descriptors and says how many. One that is refused is answered here
+  // with INVALID_DESCRIPTOR, and is not among them. No more are taken than completions are free, so each can be
+  // answered. `now` (CLOCK_MONOTONIC ns) stamps the refusals.
+  std::size_t take(std::span<TakenDescriptor> out, uint64_t now);
+
+  // Answers a taken descriptor, in any order, each exactly once; sequence and message fields of `completion` are filled
+  // in here. A message is cut to MLRING_MESSAGE_MAX, and to what is left of the error area. Visible after publish().
+  void complete(uint64_t sequence, mlring_completion completion, std::string_view message = {});
+
+  // Shows the completions since the last call to the client and wakes it if it sleeps. True: the queue's owner waits
+  // for a sequence that was passed, and must be told (the kernel transport's COMPLETE).
+  bool publish();
+
+  // Does take() have something to take?
+  bool pending();
+
+  // Stops polling this ring: only its doorbell announces work from now on. False when something arrived meanwhile; the
+  // ring is then still awake.
+  bool park();
+  // Polls it again; called when the doorbell rings. Look at pending() afterwards.
+  void unpark();
+  bool parked() const { return (parked_ & 1) != 0; }
+
+  // Adds to the time spent for this queue.
+  void add_busy(uint64_t nanoseconds);
+
+  // MLRING_FAULT_NONE, or why this ring ended. A faulted ring takes nothing more; completing on it does nothing.
+  uint32_t fault() const { return fault_; }
+  // Descriptors taken and not answered yet.
+  uint32_t in_flight() const { return taken_ - completed_; }
+  // The first sequence that is not completed with all before it.
+  uint64_t completed_sequence() const { return watermark_; }
+
+ private:
+  // The client's free completions, as far as they are known.
+  uint32_t credits() const { return layout_.depth - (taken_ - client_head_); }
+  bool read_client_head();
+  bool read_tail();
+  void fail(uint32_t fault);
+  void store_message(mlring_completion& completion, std::string_view message);
+
+  WorkerPages pages_;
+  mlring_layout layout_;
+  const mlring_descriptor* descriptors_;
+  mlring_completion* completions_;
+  char* errors_;
+  int wake_fd_;
+
+  // Private copies of every index: what is in the pages is only ever compared with these.
+  uint32_t taken_ = MLRING_START;        // descriptors taken
+  uint32_t tail_ = MLRING_START;         // descriptors seen published
+  uint32_t completed_ = MLRING_START;    // completions written
+  uint32_t published_ = MLRING_START;    // completions published
+  uint32_t client_head_ = MLRING_START;  // completions seen read
+  uint32_t parked_ = 0;
+  uint32_t fault_ = MLRING_FAULT_NONE;
+  uint64_t watermark_ = MLRING_START;
+  uint64_t published_watermark_ = MLRING_START;
+  uint64_t taken_sequence_ = MLRING_START;
+  uint64_t busy_ = 0;
+
+  // By slot. done: answered, the watermark hasn't passed it. message_end: where the error area was filled up to when
+  // the completion in this slot was written.
+  std::unique_ptr<bool[]> done_;
+  std::unique_ptr<uint32_t[]> message_end_;
+  uint32_t message_head_ = 0;  // free-running byte positions in the error area: oldest kept, next free
+  uint32_t message_tail_ = 0;
+};
+
+}  // namespace ml::runtime

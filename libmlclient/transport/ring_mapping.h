@@ -1,0 +1,31 @@
+// The client's mapping of a queue's memory: its own pages writable, the worker's and the owner's read-only, none of
+// them inherited by a forked child.
+#pragma once
+
+#include <cstdint>
+
+#include "libmlclient/transport/client_ring.h"
+
+namespace ml::transport {
+
+class RingMapping {
+ public:
+  // Maps the memfd of a queue of that depth; the fd may be closed afterwards. Throws std::invalid_argument when depth,
+  // size or seals (the memory must not shrink) are wrong and std::system_error when the system refuses.
+  RingMapping(int memory_fd, uint32_t depth);
+  ~RingMapping();
+  RingMapping(const RingMapping&) = delete;
+  RingMapping& operator=(const RingMapping&) = delete;
+
+  ClientPages pages() const;
+
+ private:
+  void unmap();
+
+  mlring_layout layout_{};
+  void* submission_ = nullptr;
+  const void* completion_ = nullptr;
+  const void* state_ = nullptr;
+};
+
+}  // namespace ml::transport
