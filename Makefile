@@ -46,9 +46,11 @@ bench: build ## measure, beside named peers, as JSON lines
 	$(BUILD)/bin/mlbench train
 
 lint: deps build ## format, file length, leftovers, clang-tidy
+	packaging/install-deps.sh lint
 	tools/lint.sh $(BUILD)
 
 fuzz: deps ## run each fuzz target for FUZZ_SECONDS (default 30)
+	packaging/install-deps.sh lint
 	cmake -S . -B $(BUILD)/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
 	  -DMLACCEL_FUZZ=ON -DMLACCEL_SANITIZE=address $(CMAKE_ARGS)
 	ninja -C $(BUILD)/fuzz -j $(JOBS) fuzzers

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that mlaccel needs; packages already there are left alone.
-# usage: install-deps.sh [--check] [build] [test] [bench]      (default: build test)
+# usage: install-deps.sh [--check] [build] [test] [lint] [bench]      (default: build test)
 # --check only says what is missing and exits 1 if anything is. Exit 2: this machine can't be served, with the reason.
 set -euo pipefail
 
 declare -A packages=(
   [build]="build-essential cmake ninja-build ccache pkg-config lld python3 libdnnl-dev libhwy-dev libflatbuffers-dev
            flatbuffers-compiler libprotobuf-dev protobuf-compiler"
-  [test]="libgtest-dev dataset-fashion-mnist python3-venv clang clang-format clang-tidy libclang-rt-14-dev"
+  [test]="libgtest-dev dataset-fashion-mnist python3-venv"
+  [lint]="clang clang-format clang-tidy libclang-rt-14-dev"
   [bench]="python3-torch"
 )
 
