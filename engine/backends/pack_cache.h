@@ -1,0 +1,40 @@
+// The packed constants of one loaded program: each is made once, by the first kernel that wants it, and shared by all
+// plans.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "engine/backends/backend.h"
+
+namespace ml {
+
+class PackCache {
+ public:
+  // Makes the packed bytes. Runs once for a key; again only when it threw.
+  using Make = std::function<std::shared_ptr<const Buffer>()>;
+
+  // The constant in the form that `format` names. The name must tell apart everything that changes the bytes: blocked
+  // layout, padding, compute type. Any thread may call; different keys are made in parallel.
+  std::shared_ptr<const Buffer> get(const ConstantData& constant, std::string_view format, const Make& make);
+
+  // Device bytes held, of what has been made.
+  std::size_t bytes() const;
+
+ private:
+  struct Entry {
+    std::mutex making;
+    std::shared_ptr<const Buffer> packed;
+  };
+
+  mutable std::mutex mutex_;  // guards the map and the total, not the making
+  std::map<std::string, std::shared_ptr<Entry>, std::less<>> entries_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace ml
