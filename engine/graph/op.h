@@ -32,6 +32,7 @@ enum class OpKind : std::uint8_t {
   composite,    // has a decomposition and may have a native kernel
   random,       // reads a counter-based generator
   control,      // carries subgraphs
+  dynamic,      // its shape depends on a tensor; only in graphs that are not bound, needs no kernel
   constant,
 };
 
@@ -81,6 +82,9 @@ struct Cost {
   double flops = 0;
   double bytes = 0;  // read and written if nothing is cached or fused
 };
+// For rows whose result depends on extents or on small tensors: their static form, once `constants` (per input, null
+// where it is none) and the inputs' shapes tell enough, otherwise nothing. Binding a graph calls it.
+using Specialization = std::vector<Var> (*)(const RuleArguments&, std::span<const ConstantData* const> constants);
 using CostRule = double (*)(const InferArguments&, std::span<const TensorType> outputs);  // FLOPs
 
 inline constexpr std::uint8_t kVariadic = 255;
@@ -94,6 +98,7 @@ struct Op {
   Gradient gradient;
   std::unique_ptr<Attributes> (*make_attributes)() = nullptr;  // null: NoAttributes
   Decomposition decompose = nullptr;                           // null: a primitive, every backend has a kernel
+  Specialization specialize = nullptr;                         // null: nothing to do when shapes become known
   CostRule flops = nullptr;                                    // null: one FLOP per output element
 };
 

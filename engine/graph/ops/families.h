@@ -12,11 +12,13 @@ using Family = std::span<const Op> (*)();
 std::span<const Op> constant_ops();
 std::span<const Op> elementwise_ops();
 std::span<const Op> activation_ops();
+std::span<const Op> dynamic_ops();
 
 inline constexpr Family kFamilies[] = {
     constant_ops,
     elementwise_ops,
     activation_ops,
+    dynamic_ops,
 };
 
 }  // namespace ml
