@@ -19,6 +19,11 @@ inline constexpr Family kFamilies[] = {
     elementwise_ops,
     activation_ops,
     dynamic_ops,
+std::span<const Op> convolution_ops();
+std::span<const Op> pooling_ops();
+
+inline constexpr Family kFamilies[] = {
+    constant_ops, elementwise_ops, activation_ops, convolution_ops, pooling_ops,
 };
 
 }  // namespace ml
