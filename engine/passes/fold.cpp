@@ -1,0 +1,66 @@
+#include <algorithm>
+
+#include "engine/passes/evaluation.h"
+#include "engine/passes/passes.h"
+#include "engine/passes/rewriter.h"
+
+namespace ml::passes {
+namespace {
+
+// Results up to this size are worth folding even when their inputs are smaller.
+constexpr std::uint64_t kSmallResult = 4096;
+
+std::uint64_t bytes_of(const TensorType& type) {
+  return static_cast<std::uint64_t>(type.shape.elements()) * dtype_size(type.dtype);
+}
+
+}  // namespace
+
+std::vector<ConstantPtr> constant_inputs(const Graph& graph, std::span<const ValueId> inputs) {
+  std::vector<ConstantPtr> constants;
+  constants.reserve(inputs.size());
+  for (const ValueId input : inputs) {
+    const Node* producer = graph.producer(input);
+    const bool constant = producer != nullptr && producer->op->kind == OpKind::constant;
+    constants.push_back(constant ? producer->as<ConstantAttributes>().value : nullptr);
+  }
+  return constants;
+}
+
+std::vector<ConstantPtr> evaluate_constant(const Graph& graph, const Node& node, std::span<const ConstantPtr> constants,
+                                           const Evaluate& evaluate, std::uint64_t limit) {
+  if (!evaluate || node.op->kind == OpKind::constant || node.op->kind == OpKind::control ||
+      node.op->kind == OpKind::dynamic) {
+    return {};
+  }
+  std::uint64_t read = 0, written = 0;
+  for (const ConstantPtr& constant : constants) {
+    if (!constant) return {};
+    read += constant->length();
+  }
+  for (std::uint32_t i = 0; i < node.output_count; ++i) {
+    const TensorType& type = graph.type(node.output(i));
+    if (!type.shape.known()) return {};
+    written += bytes_of(type);
+  }
+  if (written > limit || written > std::max(read, kSmallResult)) return {};
+  return evaluate(graph, node, constants);
+}
+
+Graph fold(const Graph& graph, const Evaluate& evaluate, std::uint64_t limit) {
+  Rewriter rewriter(graph);
+  rewriter.copy_inputs();
+  for (const Node& node : graph.nodes()) {
+    const std::vector<ConstantPtr> constants = constant_inputs(rewriter.graph(), rewriter.mapped_inputs(node));
+    const std::vector<ConstantPtr> results = evaluate_constant(graph, node, constants, evaluate, limit);
+    if (results.empty()) {
+      rewriter.copy(node);
+      continue;
+    }
+    for (std::uint32_t i = 0; i < node.output_count; ++i)
+      rewriter.map(node.output(i), rewriter.graph().add_constant(results[i]));
+  }
+  return eliminate_dead_code(rewriter.finish());
+}
+
+}  // namespace ml::passes
