@@ -46,12 +46,14 @@ Var zeros_like(Var x);
 // ops/elementwise.cpp
 #define ML_UNARY_OPS(X)                                                                                               \
   X(neg)                                                                                                              \
-  X(abs) X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(reciprocal) X(sin) X(cos) X(tan) X(asin) X(acos)  \
-      X(atan) X(sinh) X(cosh) X(tanh) X(erf) X(sigmoid) X(floor) X(ceil) X(round) X(logical_not) X(bit_not) X(is_nan) \
+  X(abs)                                                                                                              \
+  X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(reciprocal) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) \
+      X(sinh) X(cosh) X(tanh) X(erf) X(sigmoid) X(floor) X(ceil) X(round) X(logical_not) X(bit_not) X(is_nan)         \
           X(is_inf)
-#define ML_BINARY_OPS(X)                                                                                          \
-  X(add)                                                                                                          \
-  X(sub) X(mul) X(div) X(rem) X(pow) X(maximum) X(minimum) X(atan2) X(bit_and) X(bit_or) X(bit_xor) X(shift_left) \
+#define ML_BINARY_OPS(X)                                                                                   \
+  X(add)                                                                                                   \
+  X(sub)                                                                                                   \
+  X(mul) X(div) X(rem) X(pow) X(maximum) X(minimum) X(atan2) X(bit_and) X(bit_or) X(bit_xor) X(shift_left) \
       X(shift_right) X(logical_and) X(logical_or) X(logical_xor) X(eq) X(ne) X(lt) X(le) X(gt) X(ge)
 #define X(op) Var op(Var x);
 ML_UNARY_OPS(X)
@@ -85,7 +87,7 @@ inline Var operator/(double a, Var b) { return div(a, b); }
 inline Var operator-(Var a) { return neg(a); }
 
 // ops/matmul.cpp. [..., m, k] x [..., k, n], batch dims broadcast; transposes swap the last two dims of an operand
-// first.
+// first. A vector is a row on the left, a column on the right.
 Var matmul(Var a, Var b, bool transpose_a = false, bool transpose_b = false);
 
 // ops/reduce.cpp. Axes may be negative; an empty list means all of them.
@@ -103,9 +105,9 @@ Var sum_to(Var x, const Shape& shape);
 // ops/movement.cpp
 Var reshape(Var x, const Shape& shape);  // one extent may be kUnknown: inferred
 Var transpose(Var x, Ints order);
-Var broadcast_to(Var x, const Shape& shape);
+Var broadcast_to(Var x, const Shape& shape);  // kUnknown: as in x
 Var concat(std::span<const Var> parts, std::int64_t axis);
-Var slice(Var x, Ints starts, Ints ends, Ints strides = {});  // per dim; strides positive
+Var slice(Var x, Ints starts, Ints ends, Ints strides = {});  // per dim, as NumPy clamps them; strides positive
 Var pad(Var x, Ints low, Ints high, double value = 0);        // per dim, non-negative
 Var reverse(Var x, Ints axes);
 Var squeeze(Var x, Ints axes);    // a reshape

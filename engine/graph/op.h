@@ -25,9 +25,9 @@ struct Var;
 // What passes may assume of an op without knowing it.
 enum class OpKind : std::uint8_t {
   elementwise,  // output[i] depends on input[i] alone, inputs broadcast: can be fused
-  reduction,    // folds axes away: can end a fused kernel
-  movement,     // moves elements without looking at them (reshape, transpose, slice, concat, ...)
-  indexed,      // addresses depend on tensor values (gather, scatter, sort, ...)
+  reduction,    // folds the axes of ReduceAttributes away: can end a fused kernel
+  movement,     // moves elements without looking at them (reshape, transpose, slice, concat, ...) or counts them (iota)
+  indexed,      // addresses or order matter (gather, scatter, sort, argmax, cumulative sum, ...)
   contraction,  // matmul, convolution: worth a library
   composite,    // has a decomposition and may have a native kernel
   random,       // reads a counter-based generator

@@ -19,8 +19,6 @@ std::vector<TensorType> infer_constant(const InferArguments& a) {
   return {{value->dtype, value->shape}};
 }
 
-double no_flops(const InferArguments&, std::span<const TensorType>) { return 0; }
-
 constexpr Op kOps[] = {
     {.name = "constant",
      .kind = OpKind::constant,
@@ -29,7 +27,7 @@ constexpr Op kOps[] = {
      .infer = infer_constant,
      .gradient = no_gradient("it has no inputs"),
      .make_attributes = attributes_of<ConstantAttributes>,
-     .flops = no_flops},
+     .flops = rules::no_flops},
 };
 
 }  // namespace

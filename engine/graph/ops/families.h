@@ -15,10 +15,23 @@ std::span<const Op> activation_ops();
 std::span<const Op> dynamic_ops();
 std::span<const Op> convolution_ops();
 std::span<const Op> pooling_ops();
+std::span<const Op> matmul_ops();
+std::span<const Op> reduce_ops();
+std::span<const Op> movement_ops();
+std::span<const Op> indexing_ops();
 
 // clang-format off: one line a family, so that additions merge
 inline constexpr Family kFamilies[] = {
-    constant_ops, elementwise_ops, activation_ops, dynamic_ops, convolution_ops, pooling_ops,
+    constant_ops,
+    elementwise_ops,
+    activation_ops,
+    dynamic_ops,
+    convolution_ops,
+    pooling_ops,
+    matmul_ops,
+    reduce_ops,
+    movement_ops,
+    indexing_ops,
 };
 // clang-format on
 

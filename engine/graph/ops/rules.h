@@ -56,6 +56,30 @@ inline bool same_shape(const Shape& a, const Shape& b) {
   return true;
 }
 
+// `axis` as an index of the dimensions of input i, which it must be one of; builders have resolved negative ones.
+inline int axis_of(const InferArguments& a, std::int64_t axis, std::size_t i = 0) {
+  if (axis < 0 || axis >= a.shape(i).rank())
+    fail(a, "axis " + std::to_string(axis) + " is outside of " + text(a.inputs[i]));
+  return static_cast<int>(axis);
+}
+
+// Sum and product of extents, unknown when one of them is.
+inline std::int64_t add_extents(const InferArguments& a, std::int64_t x, std::int64_t y) {
+  std::int64_t sum = 0;
+  if (x == kUnknown || y == kUnknown) return kUnknown;
+  if (__builtin_add_overflow(x, y, &sum)) fail(a, "an extent would exceed 2^63");
+  return sum;
+}
+inline std::int64_t multiply_extents(const InferArguments& a, std::int64_t x, std::int64_t y) {
+  std::int64_t product = 0;
+  if (x == kUnknown || y == kUnknown) return kUnknown;
+  if (__builtin_mul_overflow(x, y, &product)) fail(a, "an extent would exceed 2^63");
+  return product;
+}
+
+// The cost of ops that only move elements.
+inline double no_flops(const InferArguments&, std::span<const TensorType>) { return 0; }
+
 inline Shape broadcast_inputs(const InferArguments& a) {
   Shape shape = a.shape(0);
   const std::string op(a.op);
