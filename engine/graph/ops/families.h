@@ -20,7 +20,8 @@ std::span<const Op> reduce_ops();
 std::span<const Op> movement_ops();
 std::span<const Op> indexing_ops();
 
-// clang-format off: one line a family, so that additions merge
+// One line a family, so that additions merge.
+// clang-format off
 inline constexpr Family kFamilies[] = {
     constant_ops,
     elementwise_ops,

@@ -1,0 +1,18 @@
+// What graphs that come from outside may not exceed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ml {
+
+// A constant of at most this many bytes stands inside the graph, a larger one is a reference to a blob.
+inline constexpr std::uint64_t kInlineConstantBytes = 4096;
+// Subgraphs within subgraphs: how many graphs deep.
+inline constexpr int kMaxGraphDepth = 16;
+// Of one graph in either form.
+inline constexpr std::size_t kMaxGraphBytes = std::size_t{256} << 20;
+// Of a name: a graph's, an input's, an output's, a symbol's.
+inline constexpr std::size_t kMaxNameBytes = 4096;
+
+}  // namespace ml
