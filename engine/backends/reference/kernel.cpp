@@ -9,7 +9,7 @@ namespace ml::reference {
 namespace {
 
 constexpr std::span<const Row> (*kFamilies[])() = {
-    elementwise_rows,
+    constant_rows, elementwise_rows, reduce_rows, movement_rows, indexing_rows, matmul_rows, convolution_rows,
 };
 
 std::vector<Row> gather_rows() {

@@ -28,7 +28,13 @@ struct Row {
 };
 
 // One file per family.
+std::span<const Row> constant_rows();
 std::span<const Row> elementwise_rows();
+std::span<const Row> reduce_rows();
+std::span<const Row> movement_rows();
+std::span<const Row> indexing_rows();
+std::span<const Row> matmul_rows();
+std::span<const Row> convolution_rows();
 
 // All of them. A row takes every request that the op's shape rule takes.
 std::span<const Row> rows();

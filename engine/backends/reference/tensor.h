@@ -53,6 +53,9 @@ void walk(const Shape& shape, const Strides& strides, F f) {
 struct AxisView {
   std::int64_t outer = 1, extent = 1, inner = 1;
   AxisView(const Shape& shape, std::int64_t axis);
+  std::size_t position(std::int64_t o, std::int64_t i, std::int64_t n) const {
+    return static_cast<std::size_t>((o * extent + i) * inner + n);
+  }
 };
 
 // The elements, converted as `cast` does. T: double, std::int64_t, std::uint64_t.
