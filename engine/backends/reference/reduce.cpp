@@ -61,9 +61,12 @@ struct Below {
 template <class T>
 T loser(DType dtype, bool lowest) {
   using Limits = std::numeric_limits<T>;
-  if constexpr (std::is_floating_point_v<T>) return lowest ? -Limits::infinity() : Limits::infinity();
-  const int unused = 64 - dtype_info(dtype).bits;
-  return (lowest ? Limits::min() : Limits::max()) >> unused;
+  if constexpr (std::is_floating_point_v<T>) {
+    return lowest ? -Limits::infinity() : Limits::infinity();
+  } else {
+    const int unused = 64 - dtype_info(dtype).bits;
+    return (lowest ? Limits::min() : Limits::max()) >> unused;
+  }
 }
 
 template <class Before>
