@@ -58,6 +58,7 @@ struct RuleArguments {
   std::span<const Var> outputs;     // gradient only: the values the op produced
   std::span<const Var> cotangents;  // gradient only: one per output, invalid where the output does not matter
   const AttributesPtr& attributes;
+  std::span<const std::uint8_t> wanted = {};  // gradient only: per input, whether anyone asks for its cotangent
 
   template <class T>
   const T& as() const {

@@ -65,15 +65,16 @@ std::vector<Var> share_extremum(Args a) {
   return {mul(part, takes0), mul(part, takes1)};
 }
 
-// d/da a^b = b a^(b-1), written so that b = 0 gives 0 even at a = 0; d/db a^b = a^b log a, 0 where a <= 0.
+// d/da a^b = b a^(b-1), 0 for b = 0 even where a^-1 is infinite; d/db a^b = a^b log a, 0 where a <= 0.
 std::vector<Var> gradient_pow(Args a) {
   const Var base = in0(a), exponent = in1(a);
   const Var zero = scalar(*base.graph, base.dtype(), 0);
   const Var one = scalar(*base.graph, base.dtype(), 1);
-  const Var lowered = select(eq(exponent, zero), one, sub(exponent, one));
+  const Var power = pow(base, sub(exponent, one));
+  const Var finite = select(logical_and(is_inf(power), eq(exponent, zero)), zero, power);
   const Var positive = gt(base, zero);
   const Var safe = select(positive, base, one);
-  return {mul(dy(a), mul(exponent, pow(base, lowered))), mul(dy(a), mul(select(positive, out(a), zero), log(safe)))};
+  return {mul(dy(a), mul(exponent, finite)), mul(dy(a), mul(select(positive, out(a), zero), log(safe)))};
 }
 
 double few_flops(const InferArguments&, std::span<const TensorType> outputs) {
