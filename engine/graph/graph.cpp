@@ -17,6 +17,7 @@ const AttributesPtr& no_attributes() {
 
 ValueId Graph::add_input(std::string input_name, TensorType type, std::vector<std::string> symbols) {
   const auto id = static_cast<ValueId>(values_.size());
+  if (std::ranges::all_of(symbols, &std::string::empty)) symbols.clear();
   values_.push_back({std::move(type), kNoNode, static_cast<std::uint32_t>(inputs_.size())});
   inputs_.push_back({std::move(input_name), id, std::move(symbols)});
   return id;

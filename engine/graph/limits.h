@@ -11,7 +11,7 @@ inline constexpr std::uint64_t kInlineConstantBytes = 4096;
 // Subgraphs within subgraphs: how many graphs deep.
 inline constexpr int kMaxGraphDepth = 16;
 // Of one graph in either form.
-inline constexpr std::size_t kMaxGraphBytes = std::size_t{256} << 20;
+inline constexpr std::size_t kMaxGraphBytes = std::size_t{64} << 20;
 // Of a name: a graph's, an input's, an output's, a symbol's.
 inline constexpr std::size_t kMaxNameBytes = 4096;
 
