@@ -7,6 +7,7 @@
 
 #include "engine/graph/build_dynamic.h"
 #include "engine/graph/ops/families.h"
+#include "engine/graph/ops/movement.h"
 #include "engine/graph/ops/rules.h"
 
 namespace ml {
@@ -52,18 +53,15 @@ std::vector<TensorType> infer_reshape_to(const InferArguments& a) {
 }
 
 std::vector<Var> specialize_reshape_to(Args a, Constants constants) {
-  const Var x = a.inputs[0];
-  if (constants[1] == nullptr || !x.shape().known()) return {};
-  Ints wanted = values(*constants[1]);
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    if (wanted[i] != 0 || a.as<ReshapeToAttributes>().allow_zero) continue;
-    if (i >= static_cast<std::size_t>(x.rank())) {
-      throw Error(Code::invalid_argument, "reshape_to: extent " + std::to_string(i) +
-                                              " is to stay as before, but the input is " + x.shape().str());
-    }
-    wanted[i] = x.shape()[static_cast<int>(i)];
+  if (constants[1] == nullptr) return {};
+  auto attributes = std::make_shared<ReshapeAttributes>();
+  attributes->dims = values(*constants[1]);
+  for (std::size_t i = 0; i < attributes->dims.size(); ++i) {
+    std::int64_t& extent = attributes->dims[i];
+    if (extent < kUnknown) throw Error(Code::invalid_argument, "reshape_to: an extent of " + std::to_string(extent));
+    if (extent == 0 && !a.as<ReshapeToAttributes>().allow_zero) extent = reshape_keeps(static_cast<int>(i));
   }
-  return {reshape(x, Shape(wanted))};
+  return {emit("reshape", {a.inputs[0]}, std::move(attributes))};
 }
 
 std::vector<TensorType> infer_expand_to(const InferArguments& a) {
@@ -73,8 +71,10 @@ std::vector<TensorType> infer_expand_to(const InferArguments& a) {
 
 std::vector<Var> specialize_expand_to(Args a, Constants constants) {
   const Var x = a.inputs[0];
-  if (constants[1] == nullptr || !x.shape().known()) return {};
-  return {broadcast_to(x, broadcast_shapes(x.shape(), Shape(values(*constants[1])), "expand_to"))};
+  if (constants[1] == nullptr) return {};
+  const Shape shape = broadcast_shapes(x.shape(), Shape(values(*constants[1])), "expand_to");
+  if (!shape.known()) return {};
+  return {broadcast_to(x, shape)};
 }
 
 std::vector<TensorType> infer_slice_by(const InferArguments& a) {
@@ -94,39 +94,35 @@ std::vector<TensorType> infer_slice_by(const InferArguments& a) {
   return {{a.dtype(0), shape}};
 }
 
+// Reading backwards is reading the same elements of the reversed tensor forwards, which needs the extent.
 std::vector<Var> specialize_slice_by(Args a, Constants constants) {
+  if (std::find(constants.begin() + 1, constants.end(), nullptr) != constants.end()) return {};
   Var x = a.inputs[0];
-  if (!x.shape().known() || std::find(constants.begin() + 1, constants.end(), nullptr) != constants.end()) return {};
+  const auto rank = static_cast<std::size_t>(x.rank());
   const Ints& axes = a.as<SliceByAttributes>().axes;
   const Ints from = values(*constants[1]), to = values(*constants[2]), by = values(*constants[3]);
-  Ints starts(static_cast<std::size_t>(x.rank()), 0), steps(static_cast<std::size_t>(x.rank()), 1), flipped;
-  Ints ends(x.shape().begin(), x.shape().end());
+  Ints starts(rank, 0), ends(rank, kSliceToEnd), strides(rank, 1), backwards;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const auto axis = static_cast<std::size_t>(axes[i]);
+    if (by[i] == 0) throw Error(Code::invalid_argument, "slice_by: a step cannot be 0");
+    starts[axis] = from[i];
+    ends[axis] = to[i];
+    strides[axis] = by[i];
+    if (by[i] > 0) continue;
     const std::int64_t extent = x.shape()[static_cast<int>(axis)];
-    const std::int64_t step = by[i];
-    if (step == 0) throw Error(Code::invalid_argument, "slice_by: a step cannot be 0");
-    const auto place = [extent, step](std::int64_t index) {
-      // Saturates before adding, so that the usual "to the end" markers near the limits of i64 do not overflow.
-      if (index < 0)
-        index = index < -extent ? -1 : index + extent;
-      else if (index > extent)
-        index = extent;
-      return step > 0 ? std::clamp<std::int64_t>(index, 0, extent) : std::clamp<std::int64_t>(index, -1, extent - 1);
+    if (extent == kUnknown) return {};
+    // NumPy's rule for negative steps: positions count from the end, then saturate to [-1, extent - 1].
+    const auto place = [extent](std::int64_t at) {
+      if (at < 0) at = at < -extent ? -1 : at + extent;
+      return std::min(at, extent - 1);
     };
-    starts[axis] = place(from[i]);
-    ends[axis] = place(to[i]);
-    if (step < 0) {
-      // Reads backwards: the same elements of the reversed tensor, forwards.
-      flipped.push_back(axes[i]);
-      starts[axis] = extent - 1 - starts[axis];
-      ends[axis] = extent - 1 - ends[axis];
-    }
-    steps[axis] = step < 0 ? -std::max(step, -std::numeric_limits<std::int64_t>::max()) : step;
-    ends[axis] = std::max(starts[axis], ends[axis]);
+    backwards.push_back(axes[i]);
+    starts[axis] = extent - 1 - place(from[i]);
+    ends[axis] = extent - 1 - place(to[i]);
+    strides[axis] = -std::max(by[i], -std::numeric_limits<std::int64_t>::max());
   }
-  if (!flipped.empty()) x = reverse(x, flipped);
-  return {slice(x, starts, ends, steps)};
+  if (!backwards.empty()) x = reverse(x, backwards);
+  return {slice(x, starts, ends, strides)};
 }
 
 constexpr Gradient kBindFirst = no_gradient("its shape depends on data; bind the graph first");

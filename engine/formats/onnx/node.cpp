@@ -1,0 +1,104 @@
+#include "engine/formats/onnx/node.h"
+
+#include <array>
+
+#include "engine/formats/onnx/onnx.pb.h"
+#include "engine/formats/onnx/tensor.h"
+#include "ml/error.h"
+
+namespace ml::onnx {
+
+const Operator* find_operator(std::string_view type, int version) {
+  static constexpr std::array kTables = {math_operators, reduce_operators, shape_operators, index_operators,
+                                         nn_operators};
+  for (const auto table : kTables) {
+    for (const Operator& row : table()) {
+      if (row.type == type && row.since <= version && version <= row.until) return &row;
+    }
+  }
+  return nullptr;
+}
+
+const std::string& NodeContext::op_type() const { return node_.op_type(); }
+std::size_t NodeContext::output_count() const { return static_cast<std::size_t>(node_.output_size()); }
+bool NodeContext::wants_output(std::size_t i) const {
+  return i < output_count() && !node_.output(static_cast<int>(i)).empty();
+}
+
+Var NodeContext::in(std::size_t i) const {
+  if (!has(i)) invalid("input " + std::to_string(i) + " is missing");
+  return inputs_[i];
+}
+
+Ints NodeContext::ints_input(std::size_t i) const {
+  const ConstantData* value = constant(i);
+  if (value == nullptr) unsupported("input " + std::to_string(i) + " must be a constant");
+  Ints result;
+  for (std::int64_t k = 0; k < value->shape.elements(); ++k) result.push_back(element_as_int(*value, k));
+  return result;
+}
+
+double NodeContext::number_input(std::size_t i, double otherwise) const {
+  if (!has(i)) return otherwise;
+  const ConstantData* value = constant(i);
+  if (value == nullptr) unsupported("input " + std::to_string(i) + " must be a constant");
+  if (value->shape.elements() != 1)
+    invalid("input " + std::to_string(i) + " must be one number, not " + value->shape.str());
+  return element_as_double(*value, 0);
+}
+
+const pb::Attribute* NodeContext::find(std::string_view name) const {
+  for (const pb::Attribute& attribute : node_.attribute()) {
+    if (attribute.name() == name) return &attribute;
+  }
+  return nullptr;
+}
+
+std::int64_t NodeContext::integer(std::string_view name, std::int64_t otherwise) const {
+  const pb::Attribute* attribute = find(name);
+  if (attribute == nullptr) return otherwise;
+  if (!attribute->has_i()) invalid("attribute '" + std::string(name) + "' must be an integer");
+  return attribute->i();
+}
+
+double NodeContext::number(std::string_view name, double otherwise) const {
+  const pb::Attribute* attribute = find(name);
+  if (attribute == nullptr) return otherwise;
+  if (!attribute->has_f()) invalid("attribute '" + std::string(name) + "' must be a float");
+  return static_cast<double>(attribute->f());
+}
+
+std::string NodeContext::text(std::string_view name, std::string_view otherwise) const {
+  const pb::Attribute* attribute = find(name);
+  return attribute == nullptr ? std::string(otherwise) : attribute->s();
+}
+
+Ints NodeContext::ints(std::string_view name, Ints otherwise) const {
+  const pb::Attribute* attribute = find(name);
+  if (attribute == nullptr) return otherwise;
+  return {attribute->ints().begin(), attribute->ints().end()};
+}
+
+std::vector<float> NodeContext::numbers(std::string_view name) const {
+  const pb::Attribute* attribute = find(name);
+  if (attribute == nullptr) return {};
+  return {attribute->floats().begin(), attribute->floats().end()};
+}
+
+ConstantPtr NodeContext::tensor(std::string_view name) const {
+  const pb::Attribute* attribute = find(name);
+  if (attribute == nullptr || !attribute->has_t()) return nullptr;
+  return read_tensor(attribute->t(), file_, "attribute '" + std::string(name) + "': ");
+}
+
+DType NodeContext::dtype(std::string_view name, DType otherwise) const {
+  return has_attribute(name) ? dtype_of(static_cast<int>(integer(name, 0)), "attribute '" + std::string(name) + "'")
+                             : otherwise;
+}
+
+void NodeContext::unsupported(const std::string& what) const {
+  throw Error(Code::unsupported, what + ", which is not supported");
+}
+void NodeContext::invalid(const std::string& what) const { throw Error(Code::invalid_argument, what); }
+
+}  // namespace ml::onnx

@@ -1,0 +1,300 @@
+// Operators that move elements and compute shapes. Extents may be unknown: then the shape is computed in the graph,
+// from shape_of.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "engine/formats/onnx/node.h"
+#include "engine/graph/build_dynamic.h"
+
+namespace ml::onnx {
+namespace {
+
+using Node = const NodeContext&;
+using Results = std::vector<Var>;
+constexpr int kAny = kLatestOpset;
+
+Var vector_of(Graph& graph, const Ints& values) {
+  return constant(graph, make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())},
+                                       std::as_bytes(std::span(values))));
+}
+
+// Axes are an attribute before operator set 13 and an input since.
+Ints axes_of(Node n) { return n.version() < 13 ? n.ints("axes") : (n.has(1) ? n.ints_input(1) : Ints{}); }
+
+Results squeeze_operator(Node n) {
+  const Var x = n.in(0);
+  Ints axes = axes_of(n);
+  for (int i = 0; axes.empty() && i < x.rank(); ++i) {
+    if (x.shape()[i] == kUnknown) n.unsupported("Squeeze of every axis of a shape that is not known");
+  }
+  if (axes.empty()) {
+    for (int i = 0; i < x.rank(); ++i) {
+      if (x.shape()[i] == 1) axes.push_back(i);
+    }
+  }
+  return {axes.empty() ? x : squeeze(x, axes)};
+}
+
+Results unsqueeze_operator(Node n) { return {unsqueeze(n.in(0), axes_of(n))}; }
+
+Results reshape_operator(Node n) {
+  return {reshape_to(n.in(0), cast(n.in(1), DType::i64), n.integer("allowzero", 0) != 0)};
+}
+
+// [d0 * ... * d(axis-1), the rest].
+Results flatten(Node n) {
+  const Var x = n.in(0);
+  std::int64_t axis = n.integer("axis", 1);
+  if (axis < -x.rank() || axis > x.rank())
+    n.invalid("axis " + std::to_string(axis) + " is outside of " + x.shape().str());
+  if (axis < 0) axis += x.rank();
+  if (axis == 0) return {reshape_to(x, vector_of(n.graph, {1, -1}))};
+  if (axis == 1) {
+    std::int64_t rest = 1;
+    for (int i = 1; i < x.rank(); ++i)
+      rest = rest == kUnknown || x.shape()[i] == kUnknown ? kUnknown : rest * x.shape()[i];
+    // The first extent is kept, not inferred, so that an empty batch stays one.
+    return {reshape_to(x, vector_of(n.graph, {0, rest}))};
+  }
+  const Var extents = shape_of(x);
+  const Var outer = reduce_prod(slice(extents, {0}, {axis}), {0}, true);
+  const Var inner = reduce_prod(slice(extents, {axis}, {x.rank()}), {0}, true);
+  return {reshape_to(x, concat(std::vector<Var>{outer, inner}, 0), true)};
+}
+
+Results transpose_operator(Node n) {
+  Ints order = n.ints("perm");
+  if (order.empty()) {
+    order.resize(static_cast<std::size_t>(n.in(0).rank()));
+    std::iota(order.rbegin(), order.rend(), 0);
+  }
+  return {transpose(n.in(0), order)};
+}
+
+Results expand(Node n) { return {expand_to(n.in(0), cast(n.in(1), DType::i64))}; }
+
+Results concat_operator(Node n) {
+  std::vector<Var> parts;
+  for (std::size_t i = 0; i < n.input_count(); ++i) parts.push_back(n.in(i));
+  return {concat(parts, n.integer("axis", 1))};
+}
+
+Results split(Node n) {
+  const Var x = n.in(0);
+  const int axis = normalize_axis(n.integer("axis", 0), x.rank(), "axis");
+  const std::int64_t extent = x.shape()[axis];
+  Ints sizes = n.version() < 13 ? n.ints("split") : (n.has(1) ? n.ints_input(1) : Ints{});
+  if (sizes.empty()) {
+    if (extent == kUnknown) n.unsupported("Split of an axis of unknown size into equal parts");
+    const auto count = n.integer("num_outputs", static_cast<std::int64_t>(n.output_count()));
+    if (count <= 0) n.invalid("num_outputs is " + std::to_string(count));
+    const std::int64_t part = (extent + count - 1) / count;
+    for (std::int64_t at = 0; static_cast<std::int64_t>(sizes.size()) < count; at += part)
+      sizes.push_back(std::clamp<std::int64_t>(extent - at, 0, part));
+  }
+  const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+  if (extent != kUnknown && total != extent) {
+    n.invalid("its parts add up to " + std::to_string(total) + ", the axis has " + std::to_string(extent));
+  }
+  Results results;
+  std::int64_t at = 0;
+  for (const std::int64_t size : sizes) {
+    results.push_back(
+        slice_by(x, vector_of(n.graph, {at}), vector_of(n.graph, {at + size}), vector_of(n.graph, {1}), {axis}));
+    at += size;
+  }
+  return results;
+}
+
+// Starts, ends and axes are attributes before operator set 10 and inputs since.
+Results slice_operator(Node n) {
+  const Var x = n.in(0);
+  const bool attributes = n.version() < 10;
+  const Var starts = attributes ? vector_of(n.graph, n.ints("starts")) : cast(n.in(1), DType::i64);
+  const Var ends = attributes ? vector_of(n.graph, n.ints("ends")) : cast(n.in(2), DType::i64);
+  const std::int64_t count = starts.rank() == 1 ? starts.shape()[0] : kUnknown;
+  if (count == kUnknown) n.unsupported("Slice with an unknown number of axes");
+  Ints axes = attributes ? n.ints("axes") : (n.has(3) ? n.ints_input(3) : Ints{});
+  if (axes.empty()) {
+    axes.resize(static_cast<std::size_t>(count));
+    std::iota(axes.begin(), axes.end(), 0);
+  }
+  for (std::int64_t& axis : axes) axis = normalize_axis(axis, x.rank(), "axis");
+  const Var steps = n.has(4) ? cast(n.in(4), DType::i64) : vector_of(n.graph, Ints(axes.size(), 1));
+  return {slice_by(x, starts, ends, steps, axes)};
+}
+
+// Pads are [low of every axis, high of every axis]; negative ones crop.
+Results pad_operator(Node n) {
+  const std::string mode = n.text("mode", "constant");
+  if (mode != "constant") n.unsupported("Pad with mode '" + mode + "'");
+  Var x = n.in(0);
+  const Ints pads = n.version() < 11 ? n.ints("pads") : n.ints_input(1);
+  const double value = n.version() < 11 ? n.number("value", 0) : n.number_input(2, 0);
+  Ints axes(static_cast<std::size_t>(x.rank()));
+  std::iota(axes.begin(), axes.end(), 0);
+  if (n.has(3)) axes = n.ints_input(3);
+  if (pads.size() != 2 * axes.size()) {
+    n.invalid(std::to_string(pads.size()) + " pads for " + std::to_string(axes.size()) +
+              " axes, two for each are needed");
+  }
+  const auto rank = static_cast<std::size_t>(x.rank());
+  Ints low(rank, 0), high(rank, 0);
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    const auto axis = static_cast<std::size_t>(normalize_axis(axes[i], x.rank(), "axis"));
+    low[axis] = pads[i];
+    high[axis] = pads[i + axes.size()];
+  }
+  Ints crop_axes, from, to;
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (low[i] >= 0 && high[i] >= 0) continue;
+    crop_axes.push_back(static_cast<std::int64_t>(i));
+    from.push_back(std::max<std::int64_t>(-low[i], 0));
+    to.push_back(high[i] < 0 ? high[i] : std::numeric_limits<std::int64_t>::max());
+    low[i] = std::max<std::int64_t>(low[i], 0);
+    high[i] = std::max<std::int64_t>(high[i], 0);
+  }
+  if (!crop_axes.empty()) {
+    x = slice_by(x, vector_of(n.graph, from), vector_of(n.graph, to), vector_of(n.graph, Ints(from.size(), 1)),
+                 crop_axes);
+  }
+  return {pad(x, low, high, value)};
+}
+
+Results tile(Node n) {
+  Var x = n.in(0);
+  const Ints repeats = n.ints_input(1);
+  if (static_cast<int>(repeats.size()) != x.rank()) n.invalid("one repeat per axis is needed");
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    const std::int64_t count = repeats[static_cast<std::size_t>(axis)];
+    if (count < 0) n.invalid("a repeat of " + std::to_string(count));
+    if (count == 0)
+      x = slice_by(x, vector_of(n.graph, {0}), vector_of(n.graph, {0}), vector_of(n.graph, {1}), {axis});
+    else if (count > 1)
+      x = concat(std::vector<Var>(static_cast<std::size_t>(count), x), axis);
+  }
+  return {x};
+}
+
+Results shape_operator(Node n) {
+  const Var extents = shape_of(n.in(0));
+  const std::int64_t rank = n.in(0).rank();
+  const auto place = [rank](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + rank : i, 0, rank); };
+  const std::int64_t start = place(n.integer("start", 0)), end = place(n.integer("end", rank));
+  if (start == 0 && end == rank) return {extents};
+  return {slice(extents, {start}, {std::max(start, end)})};
+}
+
+Results size(Node n) { return {reduce_prod(shape_of(n.in(0)))}; }
+
+Results constant_operator(Node n) {
+  if (ConstantPtr value = n.tensor("value")) return {constant(n.graph, std::move(value))};
+  if (n.has_attribute("value_int")) {
+    const std::int64_t value = n.integer("value_int", 0);
+    return {constant(n.graph, make_constant(DType::i64, {}, std::as_bytes(std::span(&value, 1))))};
+  }
+  if (n.has_attribute("value_float")) return {scalar(n.graph, DType::f32, n.number("value_float", 0))};
+  if (n.has_attribute("value_ints")) return {vector_of(n.graph, n.ints("value_ints"))};
+  if (n.has_attribute("value_floats")) {
+    const std::vector<float> values = n.numbers("value_floats");
+    return {constant(n.graph, make_constant(DType::f32, Shape{static_cast<std::int64_t>(values.size())},
+                                            std::as_bytes(std::span(values))))};
+  }
+  n.unsupported("a Constant of strings or of a sparse tensor");
+}
+
+Results constant_of_shape(Node n) {
+  const ConstantPtr value = n.tensor("value");
+  const Var element = value ? reshape(constant(n.graph, value), {}) : scalar(n.graph, DType::f32, 0);
+  return {expand_to(element, n.in(0))};
+}
+
+// Limits are constants; the number of elements is max(0, ceil((limit - start) / delta)).
+Results range(Node n) {
+  const DType dtype = n.in(0).dtype();
+  const double start = n.number_input(0, 0), limit = n.number_input(1, 0), delta = n.number_input(2, 1);
+  if (delta == 0) n.invalid("a step of 0");
+  const double count = std::max(0.0, std::ceil((limit - start) / delta));
+  if (!(count < 0x1p40)) n.invalid("a range of " + std::to_string(count) + " elements");
+  const Var steps = iota(n.graph, dtype, Shape{static_cast<std::int64_t>(count)}, 0);
+  return {steps * delta + start};
+}
+
+Results trilu(Node n) {
+  const Var x = n.in(0);
+  const auto offset = static_cast<std::int64_t>(n.number_input(1, 0));
+  const std::int64_t rows = x.shape().at(-2), columns = x.shape().at(-1);
+  if (rows == kUnknown || columns == kUnknown) n.unsupported("Trilu of a matrix of unknown size");
+  const Var row = iota(n.graph, DType::i64, Shape{rows, columns}, 0) + static_cast<double>(offset);
+  const Var column = iota(n.graph, DType::i64, Shape{rows, columns}, 1);
+  const Var kept = n.integer("upper", 1) != 0 ? ge(column, row) : le(column, row);
+  return {select(kept, x, scalar(n.graph, x.dtype(), 0))};
+}
+
+Results eye_like(Node n) {
+  const Var x = n.in(0);
+  if (x.rank() != 2 || !x.shape().known()) n.unsupported("EyeLike of anything but a matrix of known size");
+  const auto offset = static_cast<double>(n.integer("k", 0));
+  const DType dtype = n.dtype("dtype", x.dtype());
+  return {cast(eq(iota(n.graph, DType::i64, x.shape(), 1), iota(n.graph, DType::i64, x.shape(), 0) + offset), dtype)};
+}
+
+const Shape& known_image(Node n, const char* what) {
+  const Shape& shape = n.in(0).shape();
+  if (shape.rank() != 4 || !shape.known())
+    n.unsupported(std::string(what) + " of anything but an NCHW tensor of known size");
+  return shape;
+}
+
+Results depth_to_space(Node n) {
+  const Shape s = known_image(n, "DepthToSpace");
+  const std::int64_t b = n.integer("blocksize", 1);
+  if (b <= 0 || s[1] % (b * b) != 0)
+    n.invalid("blocksize " + std::to_string(b) + " does not divide the channels of " + s.str());
+  const std::int64_t c = s[1] / (b * b);
+  const bool column_row = n.text("mode", "DCR") == "CRD";
+  const Var parts = column_row ? reshape(n.in(0), Shape{s[0], c, b, b, s[2], s[3]})
+                               : reshape(n.in(0), Shape{s[0], b, b, c, s[2], s[3]});
+  const Var moved = column_row ? transpose(parts, {0, 1, 4, 2, 5, 3}) : transpose(parts, {0, 3, 4, 1, 5, 2});
+  return {reshape(moved, Shape{s[0], c, s[2] * b, s[3] * b})};
+}
+
+Results space_to_depth(Node n) {
+  const Shape s = known_image(n, "SpaceToDepth");
+  const std::int64_t b = n.integer("blocksize", 1);
+  if (b <= 0 || s[2] % b != 0 || s[3] % b != 0)
+    n.invalid("blocksize " + std::to_string(b) + " does not divide " + s.str());
+  const Var parts = reshape(n.in(0), Shape{s[0], s[1], s[2] / b, b, s[3] / b, b});
+  return {reshape(transpose(parts, {0, 3, 5, 1, 2, 4}), Shape{s[0], s[1] * b * b, s[2] / b, s[3] / b})};
+}
+
+constexpr Operator kOperators[] = {
+    {"Concat", 4, kAny, concat_operator},
+    {"Constant", 1, kAny, constant_operator},
+    {"ConstantOfShape", 9, kAny, constant_of_shape},
+    {"DepthToSpace", 1, kAny, depth_to_space},
+    {"Expand", 8, kAny, expand},
+    {"EyeLike", 9, kAny, eye_like},
+    {"Flatten", 1, kAny, flatten},
+    {"Pad", 2, kAny, pad_operator},
+    {"Range", 11, kAny, range},
+    {"Reshape", 5, kAny, reshape_operator},
+    {"Shape", 1, kAny, shape_operator},
+    {"Size", 1, kAny, size},
+    {"Slice", 1, kAny, slice_operator},
+    {"SpaceToDepth", 1, kAny, space_to_depth},
+    {"Split", 2, kAny, split},
+    {"Squeeze", 1, kAny, squeeze_operator},
+    {"Tile", 6, kAny, tile},
+    {"Transpose", 1, kAny, transpose_operator},
+    {"Trilu", 14, kAny, trilu},
+    {"Unsqueeze", 1, kAny, unsqueeze_operator},
+};
+
+}  // namespace
+
+std::span<const Operator> shape_operators() { return kOperators; }
+
+}  // namespace ml::onnx

@@ -1,0 +1,23 @@
+// TensorProto and constants.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/graph/constant.h"
+
+namespace ml::onnx {
+
+namespace pb {
+class Tensor;
+}
+
+// ONNX's number of an element type as ours; throws unsupported by its name (float8, strings, ...).
+DType dtype_of(int onnx_type, const std::string& where);
+int onnx_type_of(DType dtype);
+
+// The tensor's value. Lifted raw data refers into `file`, everything else is copied. Throws corrupt where the data does
+// not fill the dims.
+ConstantPtr read_tensor(const pb::Tensor& tensor, const std::shared_ptr<const Blob>& file, const std::string& where);
+
+}  // namespace ml::onnx

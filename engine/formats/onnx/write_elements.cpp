@@ -1,0 +1,155 @@
+// Writing element-wise ops, matrix products and reductions.
+#include <algorithm>
+
+#include "engine/formats/onnx/tensor.h"
+#include "engine/formats/onnx/writer.h"
+#include "engine/graph/ops/matmul.h"
+#include "engine/graph/ops/reduce.h"
+
+namespace ml::onnx {
+namespace {
+
+using Names = const std::vector<std::string>&;
+
+// The op is the ONNX operator of that name, inputs and outputs in the same places.
+template <std::size_t N>
+struct Literal {
+  char text[N];
+  constexpr Literal(const char (&s)[N]) { std::copy_n(s, N, text); }
+};
+template <Literal type>
+void same(Writer& w, const Node&, Names in, Names out) {
+  w.add(type.text, in, {}, out[0]);
+}
+
+DType input_dtype(Writer& w, const Node& node) { return w.graph.type(node.inputs[0]).dtype; }
+
+template <Literal type>
+void reduction(Writer& w, const Node& node, Names in, Names out) {
+  const auto& a = node.as<ReduceAttributes>();
+  // Without axes ONNX would reduce over all of them, and a reduction over none is the identity.
+  if (a.axes.empty())
+    w.add("Identity", in, {}, out[0]);
+  else
+    w.add(type.text, {in[0], w.integers(a.axes)}, {{"keepdims", std::int64_t{a.keep_dims}}}, out[0]);
+}
+
+template <Literal type>
+void arg_reduction(Writer& w, const Node& node, Names in, Names out) {
+  const auto& a = node.as<ArgReduceAttributes>();
+  w.add(type.text, in, {{"axis", a.axis}, {"keepdims", std::int64_t{a.keep_dims}}}, out[0]);
+}
+
+// The last two dimensions swapped first where the product wants it.
+void product(Writer& w, const Node& node, Names in, Names out) {
+  const auto& a = node.as<MatmulAttributes>();
+  const auto operand = [&](std::size_t i, bool swapped) {
+    if (!swapped) return in[i];
+    Ints order(static_cast<std::size_t>(w.graph.type(node.inputs[i]).shape.rank()));
+    for (std::size_t k = 0; k < order.size(); ++k) order[k] = static_cast<std::int64_t>(k);
+    std::swap(order[order.size() - 1], order[order.size() - 2]);
+    return w.add("Transpose", {in[i]}, {{"perm", order}});
+  };
+  w.add("MatMul", {operand(0, a.transpose_a), operand(1, a.transpose_b)}, {}, out[0]);
+}
+
+void cumulative_sum(Writer& w, const Node& node, Names in, Names out) {
+  const auto& a = node.as<CumsumAttributes>();
+  const std::string axis = w.add("Squeeze", {w.integers({a.axis}), w.integers({0})});
+  w.add("CumSum", {in[0], axis}, {{"exclusive", std::int64_t{a.exclusive}}, {"reverse", std::int64_t{a.reverse}}},
+        out[0]);
+}
+
+bool is_unsigned(const Graph& graph, const Node& node) { return !is_signed(graph.type(node.inputs[0]).dtype); }
+
+const OpWriter kWriters[] = {
+    {"neg", same<"Neg">},
+    {"abs", same<"Abs">},
+    {"sign", same<"Sign">},
+    {"exp", same<"Exp">},
+    {"expm1",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       w.add("Sub", {w.add("Exp", in), w.number(input_dtype(w, n), 1)}, {}, out[0]);
+     }},
+    {"log", same<"Log">},
+    {"log1p",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       w.add("Log", {w.add("Add", {in[0], w.number(input_dtype(w, n), 1)})}, {}, out[0]);
+     }},
+    {"sqrt", same<"Sqrt">},
+    {"rsqrt",
+     [](Writer& w, const Node&, Names in, Names out) { w.add("Reciprocal", {w.add("Sqrt", in)}, {}, out[0]); }},
+    {"reciprocal", same<"Reciprocal">},
+    {"sin", same<"Sin">},
+    {"cos", same<"Cos">},
+    {"tan", same<"Tan">},
+    {"asin", same<"Asin">},
+    {"acos", same<"Acos">},
+    {"atan", same<"Atan">},
+    {"sinh", same<"Sinh">},
+    {"cosh", same<"Cosh">},
+    {"tanh", same<"Tanh">},
+    {"erf", same<"Erf">},
+    {"sigmoid", same<"Sigmoid">},
+    {"floor", same<"Floor">},
+    {"ceil", same<"Ceil">},
+    {"round", same<"Round">},
+    {"logical_not", same<"Not">},
+    {"bit_not", same<"BitwiseNot">},
+    {"is_nan", same<"IsNaN">},
+    {"is_inf", same<"IsInf">},
+    {"add", same<"Add">},
+    {"sub", same<"Sub">},
+    {"mul", same<"Mul">},
+    {"div", same<"Div">},
+    {"rem",
+     [](Writer& w, const Node&, Names in, Names out) {
+       w.add("Mod", in, {{"fmod", std::int64_t{1}}}, out[0]);
+     }},
+    {"pow", same<"Pow">},
+    {"maximum", same<"Max">},
+    {"minimum", same<"Min">},
+    {"bit_and", same<"BitwiseAnd">},
+    {"bit_or", same<"BitwiseOr">},
+    {"bit_xor", same<"BitwiseXor">},
+    {"shift_left",
+     [](Writer& w, const Node&, Names in, Names out) {
+       w.add("BitShift", in, {{"direction", std::string("LEFT")}}, out[0]);
+     },
+     is_unsigned},
+    {"shift_right",
+     [](Writer& w, const Node&, Names in, Names out) {
+       w.add("BitShift", in, {{"direction", std::string("RIGHT")}}, out[0]);
+     },
+     is_unsigned},
+    {"logical_and", same<"And">},
+    {"logical_or", same<"Or">},
+    {"logical_xor", same<"Xor">},
+    {"eq", same<"Equal">},
+    {"ne", [](Writer& w, const Node&, Names in, Names out) { w.add("Not", {w.add("Equal", in)}, {}, out[0]); }},
+    {"lt", same<"Less">},
+    {"le", same<"LessOrEqual">},
+    {"gt", same<"Greater">},
+    {"ge", same<"GreaterOrEqual">},
+    {"select", same<"Where">},
+    {"cast",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       w.add("Cast", in, {{"to", std::int64_t{onnx_type_of(n.as<DTypeAttributes>().dtype)}}}, out[0]);
+     }},
+    {"relu", same<"Relu">},
+    {"matmul", product},
+    {"reduce_sum", reduction<"ReduceSum">},
+    {"reduce_mean", reduction<"ReduceMean">},
+    {"reduce_prod", reduction<"ReduceProd">},
+    {"reduce_max", reduction<"ReduceMax">},
+    {"reduce_min", reduction<"ReduceMin">},
+    {"argmax", arg_reduction<"ArgMax">},
+    {"argmin", arg_reduction<"ArgMin">},
+    {"cumsum", cumulative_sum},
+};
+
+}  // namespace
+
+std::span<const OpWriter> element_writers() { return kWriters; }
+
+}  // namespace ml::onnx
