@@ -10,7 +10,7 @@ namespace ml::runtime {
 
 class RingMemory {
  public:
-  // Throws std::invalid_argument for a depth that can't be and std::system_error when the system refuses.
+  // Throws ml::Error for a depth that can't be and when the system refuses.
   explicit RingMemory(uint32_t depth);
   ~RingMemory();
   RingMemory(const RingMemory&) = delete;

@@ -20,9 +20,11 @@ struct WorkerPages {
   uint32_t depth;
 };
 
-// A private copy of a descriptor that passed mlring_check_descriptor().
+// A private copy of a descriptor that passed mlring_check_descriptor(). `slot` names it until it is completed; it is
+// below the ring's depth, so tables of what is in flight can be arrays.
 struct TakenDescriptor {
   uint64_t sequence;
+  uint32_t slot;
   mlring_descriptor descriptor;
 };
 
@@ -34,13 +36,14 @@ class WorkerRing {
   WorkerRing(const WorkerPages& pages, int wake_fd);
 
   // Copies, checks and takes at most out.size() descriptors and says how many. One that is refused is answered here
-  // with INVALID_DESCRIPTOR, and is not among them. No more are taken than completions are free, so each can be
-  // answered. `now` (CLOCK_MONOTONIC ns) stamps the refusals.
+  // with INVALID_ARGUMENT, and is not among them. No more are taken than completions are free, so each can be answered.
+  // `now` (CLOCK_MONOTONIC ns) is when they were submitted.
   std::size_t take(std::span<TakenDescriptor> out, uint64_t now);
 
-  // Answers a taken descriptor, in any order, each exactly once; sequence and message fields of `completion` are filled
-  // in here. A message is cut to MLRING_MESSAGE_MAX, and to what is left of the error area. Visible after publish().
-  void complete(uint64_t sequence, mlring_completion completion, std::string_view message = {});
+  // Answers a taken descriptor, in any order, each exactly once. The caller fills in status, result, bytes, started and
+  // ended; the rest is filled in here. A message is cut to MLRING_MESSAGE_MAX, and to what is left of the error area.
+  // Visible after publish().
+  void complete(uint32_t slot, const mlring_completion& answer, std::string_view message = {});
 
   // Shows the completions since the last call to the client and wakes it if it sleeps. True: the queue's owner waits
   // for a sequence that was passed, and must be told (the kernel transport's COMPLETE).
@@ -64,9 +67,20 @@ class WorkerRing {
   // Descriptors taken and not answered yet.
   uint32_t in_flight() const { return taken_ - completed_; }
   // The first sequence that is not completed with all before it.
-  uint64_t completed_sequence() const { return watermark_; }
+  uint64_t completed_sequence() const { return oldest_ == none ? taken_sequence_ : in_flight_[oldest_].sequence; }
 
  private:
+  static constexpr uint32_t none = UINT32_MAX;
+
+  // A descriptor in flight, in a list from the oldest to the newest.
+  struct InFlight {
+    uint64_t sequence;
+    uint64_t user_data;
+    uint64_t submitted;
+    uint32_t older;
+    uint32_t newer;
+  };
+
   // The client's free completions, as far as they are known.
   uint32_t credits() const { return layout_.depth - (taken_ - client_head_); }
   bool read_client_head();
@@ -89,14 +103,17 @@ class WorkerRing {
   uint32_t client_head_ = MLRING_START;  // completions seen read
   uint32_t parked_ = 0;
   uint32_t fault_ = MLRING_FAULT_NONE;
-  uint64_t watermark_ = MLRING_START;
-  uint64_t published_watermark_ = MLRING_START;
   uint64_t taken_sequence_ = MLRING_START;
+  uint64_t published_sequence_ = MLRING_START;  // the watermark published
   uint64_t busy_ = 0;
 
-  // By slot. done: answered, the watermark hasn't passed it. message_end: where the error area was filled up to when
-  // the completion in this slot was written.
-  std::unique_ptr<bool[]> done_;
+  std::unique_ptr<InFlight[]> in_flight_;  // by slot
+  uint32_t oldest_ = none;
+  uint32_t newest_ = none;
+  // Free slots: the n-th descriptor takes its slot from place n, the n-th completion puts one back there.
+  std::unique_ptr<uint32_t[]> free_;
+
+  // Where the error area was filled up to when a completion was written, by its place in the ring.
   std::unique_ptr<uint32_t[]> message_end_;
   uint32_t message_head_ = 0;  // free-running byte positions in the error area: oldest kept, next free
   uint32_t message_tail_ = 0;

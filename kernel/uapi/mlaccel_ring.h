@@ -204,27 +204,35 @@ MLRING_OFFSET(mlring_argument, capacity, 96);
 MLRING_OFFSET(mlring_argument, needed, 104);
 MLRING_OFFSET(mlring_argument, reserved, 112);
 
-/* Status of a completion: 0 or one of these. New ones are appended. */
-#define MLRING_OK			0
-#define MLRING_INVALID_DESCRIPTOR	(-1)	/* refused as it stands */
-#define MLRING_INVALID_ARGUMENT		(-2)	/* an argument record refused, or doesn't fit the program */
-#define MLRING_INVALID_GRAPH		(-3)	/* the graph's bytes or its meaning */
-#define MLRING_UNSUPPORTED		(-4)	/* no backend row takes it */
-#define MLRING_STALE_HANDLE		(-5)	/* no such handle, or no longer */
-#define MLRING_TOO_SMALL		(-6)	/* an output's capacity; see needed */
-#define MLRING_OUT_OF_MEMORY		(-7)
-#define MLRING_LIMIT			(-8)	/* of the session or its user */
-#define MLRING_CANCELLED		(-9)
-#define MLRING_DEADLINE			(-10)	/* passed before it ended */
-#define MLRING_INDEX_OUT_OF_RANGE	(-11)	/* an index or size held by a tensor */
-#define MLRING_DEVICE_LOST		(-12)
-#define MLRING_INTERNAL			(-13)	/* a bug of ours; the message helps */
+/*
+ * Status of a completion: 0 or the negated number of an ml::Code, so that an
+ * error keeps its code all the way. New ones are appended.
+ */
+#define MLRING_OK		0
+#define MLRING_INVALID_ARGUMENT	(-1)	/* a descriptor, argument or graph that doesn't fit */
+#define MLRING_OUT_OF_RANGE	(-2)	/* an index or size held by a tensor */
+#define MLRING_UNSUPPORTED	(-3)	/* no backend row takes it */
+#define MLRING_NOT_FOUND	(-4)	/* a handle, arena or queue that isn't, or no longer is */
+#define MLRING_CORRUPT		(-5)	/* a graph's bytes break their format */
+#define MLRING_IO		(-6)	/* the operating system refused */
+#define MLRING_NO_SPACE		(-7)	/* a limit of the session or its user */
+#define MLRING_OUT_OF_MEMORY	(-8)
+#define MLRING_TOO_SMALL	(-9)	/* an output's capacity; see needed */
+#define MLRING_CANCELLED	(-10)
+#define MLRING_TIMEOUT		(-11)	/* the deadline passed before it ended */
+#define MLRING_DEVICE_LOST	(-12)
+#define MLRING_DENIED		(-13)
+#define MLRING_AGAIN		(-14)	/* full for the moment */
+#define MLRING_INTERNAL		(-15)	/* a defect of ours; the message helps */
 
 /*
  * A completion. The message lies in the error area until the completion is
- * read (the consumer index has passed it): UTF-8 without a final zero, what
- * happened, then on lines of their own where, and what to do. Length 0: none.
+ * read (the consumer index has passed it): UTF-8 without a final zero, up to
+ * three parts with MLRING_MESSAGE_PART between them: what was wrong, where, and
+ * what to do. Length 0: none.
  */
+#define MLRING_MESSAGE_PART	'\x1f'
+
 struct mlring_completion {
 	uint64_t user_data;		/* the descriptor's */
 	int32_t status;			/* MLRING_OK, ... */

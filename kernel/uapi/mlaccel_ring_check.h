@@ -403,19 +403,21 @@ static inline const char *mlring_status_name(int32_t status)
 {
 	switch (status) {
 	case MLRING_OK:			return "ok";
-	case MLRING_INVALID_DESCRIPTOR:	return "invalid descriptor";
-	case MLRING_INVALID_ARGUMENT:	return "invalid argument";
-	case MLRING_INVALID_GRAPH:	return "invalid graph";
+	case MLRING_INVALID_ARGUMENT:	return "invalid_argument";
+	case MLRING_OUT_OF_RANGE:	return "out_of_range";
 	case MLRING_UNSUPPORTED:	return "unsupported";
-	case MLRING_STALE_HANDLE:	return "stale handle";
-	case MLRING_TOO_SMALL:		return "too small";
-	case MLRING_OUT_OF_MEMORY:	return "out of memory";
-	case MLRING_LIMIT:		return "limit reached";
+	case MLRING_NOT_FOUND:		return "not_found";
+	case MLRING_CORRUPT:		return "corrupt";
+	case MLRING_IO:			return "io";
+	case MLRING_NO_SPACE:		return "no_space";
+	case MLRING_OUT_OF_MEMORY:	return "out_of_memory";
+	case MLRING_TOO_SMALL:		return "too_small";
 	case MLRING_CANCELLED:		return "cancelled";
-	case MLRING_DEADLINE:		return "deadline passed";
-	case MLRING_INDEX_OUT_OF_RANGE:	return "index out of range";
-	case MLRING_DEVICE_LOST:	return "device lost";
-	case MLRING_INTERNAL:		return "internal error";
+	case MLRING_TIMEOUT:		return "timeout";
+	case MLRING_DEVICE_LOST:	return "device_lost";
+	case MLRING_DENIED:		return "denied";
+	case MLRING_AGAIN:		return "again";
+	case MLRING_INTERNAL:		return "internal";
 	default:			return "unknown status";
 	}
 }

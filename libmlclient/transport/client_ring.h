@@ -42,7 +42,7 @@ struct Wait {
 class ClientRing {
  public:
   // doorbell_fd wakes the worker, wake_fd is what the client sleeps on (eventfds, non-blocking); the caller keeps both
-  // open. Throws std::invalid_argument when the depth is not a power of two within bounds.
+  // open. Throws ml::Error when the depth is not a power of two within bounds.
   ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd);
 
   // Submitting side -----------------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ class ClientRing {
   // How many descriptors submit() takes now: free completions.
   uint32_t credits() const { return depth_ - (submitted_index() - read_.load(std::memory_order_acquire)); }
   // The sequence that the next descriptor gets; each one behind it gets the next.
-  uint64_t next_sequence() const { return next_; }
+  uint64_t next_sequence() const { return next_.load(std::memory_order_relaxed); }
   // Submits the first ones of a batch, as many as there are credits, and says how many; publishes once and rings the
   // doorbell at most once. 0: full (EAGAIN: poll completions, or wait for fd()), or state() isn't active.
   std::size_t submit(std::span<const mlring_descriptor> batch);
@@ -81,16 +81,19 @@ class ClientRing {
   uint64_t completed_sequence();
 
  private:
+  // A descriptor in flight. What is written as its user_data is its slot, so that nothing of the caller's has to be
+  // trusted when it comes back.
   struct Slot {
     std::atomic<uint64_t> sequence{0};  // 0: nothing in flight
     uint64_t user_data = 0;
   };
 
-  uint32_t submitted_index() const { return static_cast<uint32_t>(next_); }
+  uint32_t submitted_index() const { return static_cast<uint32_t>(next_sequence()); }
   bool read_tail();
   void fail(uint32_t fault);
   bool spin(const Wait& wait);
   bool enough(uint32_t completions);
+  void drain();
 
   ClientPages pages_;
   uint32_t depth_;
@@ -102,10 +105,12 @@ class ClientRing {
   int wake_fd_;
   bool may_spin_;
   std::unique_ptr<Slot[]> slots_;
+  // Free slots: the n-th descriptor takes its slot from place n, the n-th completion puts one back there.
+  std::unique_ptr<uint32_t[]> free_;
   std::atomic<uint32_t> fault_{MLRING_FAULT_NONE};
 
   // Private copies of every index: what is in the pages is only ever compared with these.
-  alignas(128) uint64_t next_ = MLRING_START;  // submitting side
+  alignas(128) std::atomic<uint64_t> next_{MLRING_START};  // submitting side
   uint32_t rung_ = 0;
   alignas(128) std::atomic<uint32_t> read_{MLRING_START};  // completing side: completions read
   uint32_t tail_ = MLRING_START;                           // completions seen published

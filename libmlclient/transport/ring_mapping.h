@@ -10,8 +10,8 @@ namespace ml::transport {
 
 class RingMapping {
  public:
-  // Maps the memfd of a queue of that depth; the fd may be closed afterwards. Throws std::invalid_argument when depth,
-  // size or seals (the memory must not shrink) are wrong and std::system_error when the system refuses.
+  // Maps the memfd of a queue of that depth; the fd may be closed afterwards. Throws ml::Error when depth, size
+  // or seals (the memory must not shrink) are wrong and when the system refuses.
   RingMapping(int memory_fd, uint32_t depth);
   ~RingMapping();
   RingMapping(const RingMapping&) = delete;

@@ -1,0 +1,69 @@
+#include "libmlclient/transport/ring_mapping.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "ml/error.h"
+
+namespace ml::transport {
+
+namespace {
+
+[[noreturn]] void refuse(const char* what) {
+  throw Error(Code::io, std::string(what) + ": " + std::strerror(errno), "ring mapping");
+}
+
+void* map(int fd, uint64_t offset, uint64_t bytes, int protection) {
+  void* at = mmap(nullptr, bytes, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
+  if (at == MAP_FAILED) refuse("mmap");
+  madvise(at, bytes, MADV_DONTFORK);
+  return at;
+}
+
+}  // namespace
+
+RingMapping::RingMapping(int memory_fd, uint32_t depth) {
+  if (!mlring_compute_layout(&layout_, depth, static_cast<uint32_t>(sysconf(_SC_PAGESIZE))))
+    throw Error(Code::invalid_argument, "depth " + std::to_string(depth) + " is not a power of two", "ring mapping",
+                "choose one from " + std::to_string(MLRING_DEPTH_MIN) + " to " + std::to_string(MLRING_DEPTH_MAX));
+  struct stat status {};
+  if (fstat(memory_fd, &status) != 0) refuse("fstat");
+  if (static_cast<uint64_t>(status.st_size) != layout_.bytes)
+    throw Error(Code::corrupt,
+                "the memory has " + std::to_string(status.st_size) + " bytes, a ring of depth " +
+                    std::to_string(depth) + " has " + std::to_string(layout_.bytes),
+                "ring mapping");
+  const int seals = fcntl(memory_fd, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+    throw Error(Code::denied, "the memory is not sealed against shrinking", "ring mapping");
+  try {
+    submission_ = map(memory_fd, layout_.submission_offset, layout_.submission_bytes, PROT_READ | PROT_WRITE);
+    completion_ = map(memory_fd, layout_.completion_offset, layout_.completion_bytes, PROT_READ);
+    state_ = map(memory_fd, layout_.state_offset, layout_.state_bytes, PROT_READ);
+  } catch (...) {
+    unmap();
+    throw;
+  }
+}
+
+RingMapping::~RingMapping() { unmap(); }
+
+void RingMapping::unmap() {
+  if (submission_) munmap(submission_, layout_.submission_bytes);
+  if (completion_) munmap(const_cast<void*>(completion_), layout_.completion_bytes);
+  if (state_) munmap(const_cast<void*>(state_), layout_.state_bytes);
+}
+
+ClientPages RingMapping::pages() const {
+  return {static_cast<mlring_submission_header*>(submission_),
+          static_cast<const mlring_completion_header*>(completion_), static_cast<const mlring_state*>(state_),
+          layout_.depth};
+}
+
+}  // namespace ml::transport
