@@ -32,4 +32,13 @@ Graph decompose(const Graph& graph, const KeepRule& keep);
 // Groups element-wise nodes, and a reduction at their end, into `fused` nodes whose body is the group.
 Graph fuse(const Graph& graph);
 
+// What holds for every shape, done once when a program is loaded: fold, common subexpressions, dead code.
+Graph simplify(const Graph& graph, const Evaluate& evaluate);
+// A bound graph as a device wants it, once for each combination of shapes.
+struct Target {
+  KeepRule keep;            // composites that the device has kernels for
+  bool runs_fused = false;  // it takes `fused` nodes
+};
+Graph lower(const Graph& graph, const Target& target, const Evaluate& evaluate);
+
 }  // namespace ml::passes

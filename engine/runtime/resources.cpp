@@ -1,0 +1,70 @@
+#include "engine/runtime/resources.h"
+
+#include <cstdint>
+
+#include "engine/runtime/evaluate.h"
+#include "ml/error.h"
+
+namespace ml::runtime {
+namespace {
+
+// Kernels load constants with whole vectors; bytes that lie worse are copied once.
+constexpr std::uintptr_t kWrapAlignment = 16;
+
+std::shared_ptr<Buffer> place(Device& device, std::span<const std::byte> bytes) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(bytes.data()) % kWrapAlignment == 0;
+  // Nothing writes through the buffer of a constant: it is only ever an operand to read.
+  if (device.traits().unified && aligned && !bytes.empty())
+    return device.wrap(const_cast<std::byte*>(bytes.data()), bytes.size());
+  std::shared_ptr<Buffer> buffer = device.allocate(bytes.size());
+  if (!bytes.empty()) {
+    const std::unique_ptr<Stream> stream = device.create_stream();
+    stream->upload({buffer.get(), 0, bytes.size()}, bytes.data());
+    stream->record()->wait();
+  }
+  return buffer;
+}
+
+}  // namespace
+
+std::shared_ptr<Buffer> ProgramResources::constant(const ConstantPtr& constant) {
+  const std::uint64_t key = hash(*constant);
+  const std::lock_guard lock(mutex_);
+  for (auto [at, end] = constants_.equal_range(key); at != end; ++at) {
+    if (equal(*at->second.constant, *constant)) return at->second.buffer;
+  }
+  std::shared_ptr<Buffer> buffer = place(device_, constant->bytes());
+  constants_.emplace(key, Entry{constant, buffer});
+  return buffer;
+}
+
+passes::Evaluate reference_evaluate() {
+  const std::shared_ptr<Device> device = create_reference_device();
+  return [device](const Graph& graph, const Node& node, std::span<const ConstantPtr> inputs) {
+    Graph single;
+    std::vector<ValueId> operands;
+    std::vector<HostTensor> values;
+    for (const ConstantPtr& input : inputs) {
+      operands.push_back(single.add_input("", {input->dtype, input->shape}));
+      values.push_back({input->dtype, input->shape, {input->bytes().begin(), input->bytes().end()}});
+    }
+    std::vector<TensorType> types;
+    for (std::uint32_t i = 0; i < node.output_count; ++i) types.push_back(graph.type(node.output(i)));
+    const ValueId first = single.add_unchecked(*node.op, node.attributes, operands, types);
+    for (std::uint32_t i = 0; i < node.output_count; ++i) single.add_output("", first + i);
+
+    ProgramResources resources(*device);
+    const std::unique_ptr<const Plan> plan = make_plan(single, resources);
+    StreamContext context(*device);
+    std::vector<ConstantPtr> results;
+    try {
+      for (const HostTensor& tensor : run_plan(*plan, context, values))
+        results.push_back(make_constant(tensor.dtype, tensor.shape, tensor.bytes));
+    } catch (const Error& error) {
+      if (error.code() != Code::out_of_range) throw;  // an index error belongs to the execution: it isn't folded away
+    }
+    return results;
+  };
+}
+
+}  // namespace ml::runtime

@@ -1,0 +1,43 @@
+// What all plans of one loaded program share: its constants in device memory and what kernels packed of them.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/backends/backend.h"
+#include "engine/backends/pack_cache.h"
+#include "engine/passes/passes.h"
+
+namespace ml::runtime {
+
+class ProgramResources {
+ public:
+  explicit ProgramResources(Device& device) : device_(device) {}
+  ProgramResources(const ProgramResources&) = delete;
+  ProgramResources& operator=(const ProgramResources&) = delete;
+
+  Device& device() const { return device_; }
+  PackCache& packs() { return packs_; }
+  // The constant in device memory: the bytes where they are on a unified device, otherwise a copy made once. Any thread
+  // may call.
+  std::shared_ptr<Buffer> constant(const ConstantPtr& constant);
+
+ private:
+  struct Entry {
+    ConstantPtr constant;  // keeps wrapped bytes alive
+    std::shared_ptr<Buffer> buffer;
+  };
+
+  Device& device_;
+  PackCache packs_;
+  std::mutex mutex_;
+  std::unordered_multimap<std::uint64_t, Entry> constants_;  // by hash
+};
+
+// Computes single nodes on a reference device: what passes fold with.
+passes::Evaluate reference_evaluate();
+
+}  // namespace ml::runtime
