@@ -87,8 +87,8 @@ class PlanBuilder {
   void refuse_what_cannot_be_donated() const {
     std::vector<bool> donated(graph_.inputs().size(), false), taken(graph_.outputs().size(), false);
     for (const Donation& donation : graph_.donations()) {
-      const GraphInput& input = graph_.inputs().at(donation.input);
-      const GraphOutput& output = graph_.outputs().at(donation.output);
+      const GraphInput& input = graph_.inputs()[donation.input];
+      const GraphOutput& output = graph_.outputs()[donation.output];
       if (donated[donation.input] || taken[donation.output]) {
         throw Error(Code::invalid_argument,
                     "input '" + input.name + "' and output '" + output.name + "' are donated more than once");
