@@ -9,8 +9,8 @@
 namespace ml::onnx {
 
 const Operator* find_operator(std::string_view type, int version) {
-  static constexpr std::array kTables = {math_operators, reduce_operators, shape_operators, index_operators,
-                                         nn_operators};
+  static constexpr std::array kTables = {math_operators,  reduce_operators, shape_operators,
+                                         index_operators, nn_operators,     loss_operators};
   for (const auto table : kTables) {
     for (const Operator& row : table()) {
       if (row.type == type && row.since <= version && version <= row.until) return &row;

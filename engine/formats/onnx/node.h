@@ -66,13 +66,14 @@ struct Operator {
   int until;
   std::vector<Var> (*import)(const NodeContext& node);
 };
-inline constexpr int kLatestOpset = 23;
+inline constexpr int kLatestOpset = 27;
 
 std::span<const Operator> math_operators();
 std::span<const Operator> reduce_operators();
 std::span<const Operator> shape_operators();
 std::span<const Operator> index_operators();
 std::span<const Operator> nn_operators();
+std::span<const Operator> loss_operators();
 
 // The row for `type` at `version`, null when there is none.
 const Operator* find_operator(std::string_view type, int version);

@@ -111,6 +111,12 @@ Results thresholded_relu(Node n) {
   const Var x = n.in(0);
   return {select(gt(x, n.number("alpha", 1)), x, scalar(n.graph, x.dtype(), 0))};
 }
+Results shrink(Node n) {
+  const Var x = n.in(0), zero = scalar(n.graph, x.dtype(), 0);
+  const double bias = n.number("bias", 0), lambda = n.number("lambd", 0.5);
+  return {select(lt(x, -lambda), x + bias, select(gt(x, lambda), x - bias, zero))};
+}
+Results swish(Node n) { return {n.in(0) * sigmoid(n.in(0) * n.number("alpha", 1))}; }
 Results where(Node n) { return {select(n.in(0), n.in(1), n.in(2))}; }
 Results identity(Node n) { return {n.in(0)}; }
 
@@ -195,6 +201,7 @@ constexpr Operator kOperators[] = {
     {"Relu", 6, kAny, unary<relu>},
     {"Round", 11, kAny, unary<round>},
     {"Selu", 6, kAny, selu},
+    {"Shrink", 9, kAny, shrink},
     {"Sigmoid", 6, kAny, unary<sigmoid>},
     {"Sign", 9, kAny, unary<sign>},
     {"Sin", 7, kAny, unary<sin>},
@@ -204,6 +211,7 @@ constexpr Operator kOperators[] = {
     {"Sqrt", 6, kAny, unary<sqrt>},
     {"Sub", 7, kAny, binary<sub>},
     {"Sum", 8, kAny, variadic<add>},
+    {"Swish", 24, kAny, swish},
     {"Tan", 7, kAny, unary<tan>},
     {"Tanh", 6, kAny, unary<tanh>},
     {"ThresholdedRelu", 10, kAny, thresholded_relu},

@@ -190,6 +190,17 @@ Results layer_normalization(Node n) {
   return {y, parts[1], parts[2]};
 }
 
+Results rms_normalization(Node n) {
+  const Var x = n.in(0);
+  Ints axes;
+  for (int axis = normalize_axis(n.integer("axis", -1), x.rank(), "axis"); axis < x.rank(); ++axis)
+    axes.push_back(axis);
+  const DType stash = n.integer("stash_type", 1) == 1 && x.dtype() != DType::f64 ? DType::f32 : x.dtype();
+  const Var wide = cast(x, stash);
+  const Var y = wide * rsqrt(reduce_mean(wide * wide, axes, true) + n.number("epsilon", 1e-5));
+  return {cast(y, x.dtype()) * n.in(1)};
+}
+
 // scale and bias per channel since operator set 21, per group before.
 Results group_normalization(Node n) {
   const Var x = n.in(0);
@@ -233,6 +244,7 @@ constexpr Operator kOperators[] = {
     {"InstanceNormalization", 6, kAny, instance_normalization},
     {"LayerNormalization", 17, kAny, layer_normalization},
     {"MaxPool", 1, kAny, max_pool_operator},
+    {"RMSNormalization", 23, kAny, rms_normalization},
 };
 
 }  // namespace
