@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/graph/build.h"
+#include "engine/graph/ops/optimizer.h"
 #include "engine/graph/ops/windows.h"
 
 namespace ml {
@@ -24,5 +25,51 @@ Var max_pool_select(Var x, Var values, Ints size, Windows windows);
 Var average_pool(Var x, Ints size, Windows windows, bool count_padding = false);
 // dy [N, C, counts...] -> dx [N, C, extents...].
 Var average_pool_gradient(Var dy, Ints size, Windows windows, bool count_padding, Ints extents);
+
+// ops/softmax.cpp
+Var softmax(Var x, std::int64_t axis = -1);
+Var log_softmax(Var x, std::int64_t axis = -1);
+struct CrossEntropy {
+  Var loss;         // of each example, -log softmax(logits)[label]
+  Var log_sum_exp;  // of each example's logits
+};
+// logits [..., C] and i32 or i64 labels [...]; a label outside of [0, C) sets the execution's error flag. Not averaged.
+CrossEntropy cross_entropy(Var logits, Var labels);
+
+// ops/norm.cpp. Scale and bias may be empty Vars (a bias needs a scale). Statistics have the compute dtype.
+struct Norm {
+  Var y, mean, rstd;
+};
+struct BatchNorm {
+  Var y, mean, variance, rstd;  // [C] but for y; the variance is biased, as it normalizes
+};
+BatchNorm batch_norm(Var x, Var scale, Var bias, double epsilon = 1e-5);  // x [N, C, ...], scale and bias [C]
+Var batch_norm_inference(Var x, Var mean, Var variance, Var scale, Var bias, double epsilon = 1e-5);
+// Over the dimensions from `axis` on, which scale and bias have; statistics keep the rank with those as 1.
+Norm layer_norm(Var x, Var scale, Var bias, std::int64_t axis = -1, double epsilon = 1e-5);
+// x [N, C, ...], scale and bias [C], statistics [N, groups].
+Norm group_norm(Var x, std::int64_t groups, Var scale, Var bias, double epsilon = 1e-5);
+
+// ops/random.cpp. `state` is a u64[2] (key, counter); the one that comes back goes into the next call.
+struct RandomNumbers {
+  Var values, state;
+};
+RandomNumbers random_bits(Var state, const Shape& shape);                  // u32
+RandomNumbers random_uniform(Var state, DType dtype, const Shape& shape);  // in [0, 1)
+RandomNumbers random_normal(Var state, DType dtype, const Shape& shape);   // mean 0, variance 1
+struct Dropout {
+  Var y, mask, state;  // the mask is true where x stays
+};
+Dropout dropout(Var x, Var state, double rate);  // what stays is scaled by 1 / (1 - rate)
+
+// ops/optimizer.cpp. Tensors have one type; the rate is a floating scalar, the step an integer one that counts from 1.
+struct SgdUpdate {
+  Var parameter, velocity;
+};
+SgdUpdate sgd_momentum_update(Var parameter, Var gradient, Var velocity, Var rate, const SgdAttributes& attributes);
+struct AdamUpdate {
+  Var parameter, m, v;
+};
+AdamUpdate adam_update(Var parameter, Var gradient, Var m, Var v, Var rate, Var step, const AdamAttributes& attributes);
 
 }  // namespace ml

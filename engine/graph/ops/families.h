@@ -19,6 +19,10 @@ std::span<const Op> matmul_ops();
 std::span<const Op> reduce_ops();
 std::span<const Op> movement_ops();
 std::span<const Op> indexing_ops();
+std::span<const Op> softmax_ops();
+std::span<const Op> norm_ops();
+std::span<const Op> random_ops();
+std::span<const Op> optimizer_ops();
 
 // One line a family, so that additions merge.
 // clang-format off
@@ -33,6 +37,10 @@ inline constexpr Family kFamilies[] = {
     reduce_ops,
     movement_ops,
     indexing_ops,
+    softmax_ops,
+    norm_ops,
+    random_ops,
+    optimizer_ops,
 };
 // clang-format on
 

@@ -9,6 +9,7 @@
 
 #include "engine/graph/build_nn.h"
 #include "engine/graph/ops/families.h"
+#include "engine/graph/ops/movement.h"
 
 namespace ml {
 namespace {
@@ -136,13 +137,11 @@ Var tap(Var padded, const Line& line, std::int64_t k) {
 
 // Its transpose: `part` [..., count, ...] at position k of every window, zeros elsewhere, padding cut off.
 Var untap(Var part, const Line& line, std::int64_t k) {
-  std::int64_t length = line.count;
-  if (line.stride > 1) {  // stride - 1 zeros behind each element
-    Shape spread = part.shape();
-    spread[line.axis] = line.count * line.stride;
-    part = reshape(pad_axis(unsqueeze(part, {line.axis + 1}), line.axis + 1, 0, line.stride - 1, 0), spread);
-    length = line.count * line.stride;
-  }
+  const std::int64_t length = (line.count - 1) * line.stride + 1;
+  PadAttributes spread;
+  spread.low = spread.high = at_axis(part.rank(), line.axis, 0);
+  spread.interior = at_axis(part.rank(), line.axis, line.stride - 1);
+  part = emit("pad", {part}, std::make_shared<PadAttributes>(std::move(spread)));
   const std::int64_t first = k * line.dilation - line.low;  // where the part begins in the input
   const std::int64_t start = std::clamp<std::int64_t>(-first, 0, length);
   const std::int64_t end = std::clamp(line.extent - first, start, length);
