@@ -1,0 +1,273 @@
+// The ONNX importer and exporter on models made here: what is kept, what is refused and how, and what hostile files do.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "engine/formats/onnx/export.h"
+#include "engine/formats/onnx/import.h"
+#include "engine/formats/onnx/onnx.pb.h"
+#include "engine/formats/onnx/wire.h"
+#include "engine/graph/build.h"
+#include "engine/graph/build_nn.h"
+#include "engine/runtime/evaluate.h"
+#include "engine/runtime/resources.h"
+#include "ml/error.h"
+
+namespace ml {
+namespace {
+
+using onnx::pb::Model;
+
+std::shared_ptr<const Blob> blob_of(const std::string& bytes) { return Blob::copy_of(std::as_bytes(std::span(bytes))); }
+Graph import_bytes(const std::string& bytes) {
+  return onnx::import_model(blob_of(bytes), runtime::reference_evaluate());
+}
+Graph import_proto(const Model& model) { return import_bytes(model.SerializeAsString()); }
+
+std::string export_bytes(const Graph& graph) {
+  std::string bytes;
+  onnx::export_model(graph, [&](std::span<const std::byte> piece) {
+    bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  });
+  return bytes;
+}
+
+std::string message_of(const Model& model) {
+  try {
+    import_proto(model);
+  } catch (const Error& error) {
+    return std::string(code_name(error.code())) + ": " + error.what();
+  }
+  return "imported";
+}
+
+void add_value(google::protobuf::RepeatedPtrField<onnx::pb::ValueInfo>* list, const std::string& name,
+               std::initializer_list<int> dims) {
+  auto* info = list->Add();
+  info->set_name(name);
+  auto* tensor = info->mutable_type()->mutable_tensor_type();
+  tensor->set_elem_type(1);
+  tensor->mutable_shape();
+  for (const int dim : dims) {
+    auto* d = tensor->mutable_shape()->add_dim();
+    if (dim >= 0)
+      d->set_dim_value(dim);
+    else
+      d->set_dim_param("N");
+  }
+}
+void add_node(Model& model, const std::string& type, std::initializer_list<const char*> inputs,
+              std::initializer_list<const char*> outputs, const std::string& name = {}) {
+  auto* node = model.mutable_graph()->add_node();
+  node->set_op_type(type);
+  node->set_name(name);
+  for (const char* input : inputs) node->add_input(input);
+  for (const char* output : outputs) node->add_output(output);
+}
+
+// y = relu(x) for x [N, 3].
+Model small_model() {
+  Model model;
+  model.set_ir_version(8);
+  model.add_opset_import()->set_version(17);
+  model.mutable_graph()->set_name("g");
+  add_value(model.mutable_graph()->mutable_input(), "x", {-1, 3});
+  add_value(model.mutable_graph()->mutable_output(), "y", {-1, 3});
+  add_node(model, "Relu", {"x"}, {"y"});
+  return model;
+}
+
+// A classifier with a weight that is large enough to stay in the file.
+Graph classifier() {
+  Graph graph;
+  const Var x{&graph, graph.add_input("x", {DType::f32, Shape{kUnknown, 1, 8, 8}}, {"N", "", "", ""})};
+  std::vector<float> weights(64 * 16);
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    weights[i] = static_cast<float>(static_cast<int>(i * 37 % 101) - 50) / 50;
+  const Var w = constant(graph, make_constant(DType::f32, Shape{64, 16}, std::as_bytes(std::span(weights))));
+  const Var kernel =
+      constant(graph, make_constant(DType::f32, Shape{1, 1, 3, 3}, std::as_bytes(std::span(weights).first(9))));
+  Windows windows = Windows::unit(2);
+  windows.pad_low = windows.pad_high = {1, 1};
+  const Var features = relu(convolution(x, kernel, {}, windows));
+  output("scores", silu(matmul(reshape(features, Shape{kUnknown, 64}), w)));
+  return graph;
+}
+
+TEST(OnnxImport, KeepsNamesAndSymbols) {
+  const Graph graph = import_proto(small_model());
+  ASSERT_EQ(graph.inputs().size(), 1u);
+  EXPECT_EQ(graph.inputs()[0].name, "x");
+  EXPECT_EQ(graph.inputs()[0].symbols, (std::vector<std::string>{"N", ""}));
+  EXPECT_EQ(graph.type(graph.inputs()[0].value).shape, (Shape{kUnknown, 3}));
+  EXPECT_EQ(graph.outputs()[0].name, "y");
+}
+
+TEST(OnnxImport, NamesEverythingThatIsMissingAtOnce) {
+  Model model = small_model();
+  add_node(model, "Frobnicate", {"x"}, {"a"}, "first");
+  add_node(model, "Einsum", {"x"}, {"b"}, "second");
+  add_node(model, "Frobnicate", {"x"}, {"c"});
+  EXPECT_EQ(message_of(model),
+            "unsupported: operators that are not supported: Einsum (domain 'ai.onnx', version 17) in 'second'; "
+            "Frobnicate (domain "
+            "'ai.onnx', version 17) in 'first', #3");
+}
+
+TEST(OnnxImport, RefusesOtherDomainsByName) {
+  Model model = small_model();
+  model.mutable_graph()->mutable_node(0)->set_domain("com.example");
+  EXPECT_EQ(message_of(model),
+            "unsupported: operators that are not supported: Relu (domain 'com.example', version 17) in #0");
+}
+
+TEST(OnnxImport, SaysWhatIsWrongWithAModel) {
+  struct Case {
+    const char* what;
+    void (*change)(Model&);
+    const char* message;
+  };
+  const Case cases[] = {
+      {"no graph", [](Model& m) { m.clear_graph(); }, "corrupt: the model has no graph (is this an ONNX file?)"},
+      {"old opset", [](Model& m) { m.mutable_opset_import(0)->set_version(3); },
+       "unsupported: operator set 3 is not supported (convert the model to operator set 7 to 27)"},
+      {"undefined value", [](Model& m) { m.mutable_graph()->mutable_node(0)->set_input(0, "z"); },
+       "corrupt: node 0 (Relu): 'z' is used but never defined"},
+      {"duplicate name", [](Model& m) { add_node(m, "Neg", {"x"}, {"y"}); }, "corrupt: the name 'y' is defined twice"},
+      {"missing output", [](Model& m) { m.mutable_graph()->mutable_output(0)->set_name("q"); },
+       "corrupt: output: 'q' is used but never defined"},
+      {"strings",
+       [](Model& m) { m.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->set_elem_type(8); },
+       "unsupported: input 'x': ONNX element type string is not supported"},
+      {"cycle",
+       [](Model& m) {
+         m.mutable_graph()->mutable_node(0)->set_input(0, "b");
+         add_node(m, "Neg", {"y"}, {"b"});
+       },
+       "corrupt: node 0 (Relu): the graph has a cycle"},
+      {"shapes",
+       [](Model& m) {
+         add_value(m.mutable_graph()->mutable_input(), "w", {4, 5});
+         add_node(m, "MatMul", {"x", "w"}, {"z"}, "product");
+       },
+       "invalid_argument: node 1 'product' (MatMul): "},
+  };
+  for (const Case& c : cases) {
+    Model model = small_model();
+    c.change(model);
+    EXPECT_EQ(message_of(model).substr(0, std::string(c.message).size()), c.message) << c.what;
+  }
+}
+
+TEST(OnnxImport, TakesNodesInAnyOrderAndInitializersThatAreInputsToo) {
+  Model model = small_model();
+  model.mutable_graph()->mutable_node(0)->set_input(0, "sum");
+  add_node(model, "Add", {"x", "w"}, {"sum"});
+  add_value(model.mutable_graph()->mutable_input(), "w", {3});
+  auto* w = model.mutable_graph()->add_initializer();
+  w->set_name("w");
+  w->set_data_type(1);
+  w->add_dims(3);
+  for (const float value : {-10.f, 0.f, 10.f}) w->add_float_data(value);
+  const Graph graph = import_proto(model);
+  EXPECT_EQ(graph.inputs().size(), 1u);
+  const float x[] = {1, 2, 3};
+  const auto bytes = std::as_bytes(std::span(x));
+  const auto device = create_reference_device();
+  const auto y =
+      evaluate(graph, *device, std::vector<HostTensor>{{DType::f32, Shape{1, 3}, {bytes.begin(), bytes.end()}}});
+  const float wanted[] = {0, 2, 13};
+  EXPECT_EQ(std::memcmp(y[0].bytes.data(), wanted, sizeof(wanted)), 0);
+}
+
+TEST(OnnxImport, LargeTensorsStayInTheFile) {
+  const auto file = blob_of(export_bytes(classifier()));
+  const Graph graph = onnx::import_model(file, runtime::reference_evaluate());
+  int in_file = 0;
+  for (const Node& node : graph.nodes()) {
+    if (node.op->kind == OpKind::constant) in_file += node.as<ConstantAttributes>().value->blob == file ? 1 : 0;
+  }
+  EXPECT_EQ(in_file, 1);
+}
+
+TEST(OnnxImport, TakesNoLiftedRangeFromAFile) {
+  Model model = small_model();
+  auto* w = model.mutable_graph()->add_initializer();
+  w->set_name("w");
+  w->set_data_type(1);
+  w->add_dims(1024);
+  w->set_lifted_offset(1u << 30);
+  w->set_lifted_length(4096);
+  EXPECT_EQ(message_of(model), "corrupt: tensor 'w': f32[1024] needs 4096 bytes, the file has 0");
+}
+
+TEST(OnnxExport, ImportingAgainGivesTheSameAnswers) {
+  const Graph graph = classifier();
+  const Graph again = import_bytes(export_bytes(graph));
+  const auto device = create_reference_device();
+  std::mt19937 random(7);
+  std::vector<float> x(5 * 64);
+  for (float& value : x) value = std::uniform_real_distribution<float>(-1, 1)(random);
+  const auto bytes = std::as_bytes(std::span(x));
+  const std::vector<HostTensor> inputs{{DType::f32, Shape{5, 1, 8, 8}, {bytes.begin(), bytes.end()}}};
+  EXPECT_EQ(evaluate(graph, *device, inputs)[0].bytes, evaluate(again, *device, inputs)[0].bytes);
+}
+
+TEST(OnnxExport, NamesEveryOpWithoutACounterpartBeforeWriting) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, Shape{2});
+  output("y", atan2(x, x));
+  output("z", atan2(x, x + 1.0));
+  bool wrote = false;
+  try {
+    onnx::export_model(graph, [&](std::span<const std::byte>) { wrote = true; });
+    FAIL() << "exported";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "ONNX operator set 20 has no counterpart for: atan2 (2)");
+  }
+  EXPECT_FALSE(wrote);
+}
+
+// Any bytes: an ml::Error or a graph that verifies; the address sanitizer watches the rest.
+void survive(const std::string& bytes) {
+  try {
+    verify(import_bytes(bytes));
+  } catch (const Error& error) {
+    EXPECT_NE(error.code(), Code::internal) << error.what();
+  }
+}
+
+TEST(OnnxHostile, EveryTruncationIsRefusedOrVerifies) {
+  const std::string bytes = export_bytes(classifier());
+  for (std::size_t length = 0; length < bytes.size(); length += length < 600 ? 1 : 97) survive(bytes.substr(0, length));
+}
+
+TEST(OnnxHostile, EveryChangedByteIsRefusedOrVerifies) {
+  const std::string bytes = export_bytes(classifier());
+  for (std::size_t at = 0; at < std::min<std::size_t>(bytes.size(), 700); ++at) {
+    for (const int value : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
+      std::string changed = bytes;
+      changed[at] = static_cast<char>(value);
+      survive(changed);
+    }
+  }
+}
+
+TEST(OnnxHostile, DeepNestingIsRefused) {
+  std::string inner;
+  for (int depth = 0; depth < 500; ++depth) {
+    // attribute.g { node { attribute { ... } } }
+    for (const std::uint32_t field : {5u, 1u, 6u}) {
+      std::string outer;
+      onnx::append_length(outer, field, inner.size());
+      inner = outer + inner;
+    }
+  }
+  std::string bytes;
+  onnx::append_length(bytes, 7, inner.size());
+  EXPECT_THROW(import_bytes(bytes + inner), Error);
+}
+
+}  // namespace
+}  // namespace ml
