@@ -6,5 +6,6 @@ find_package_handle_standard_args(OneDnn REQUIRED_VARS OneDnn_LIBRARY OneDnn_INC
 if(OneDnn_FOUND AND NOT TARGET DNNL::dnnl)
   add_library(DNNL::dnnl UNKNOWN IMPORTED)
   set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION ${OneDnn_LIBRARY}
-    INTERFACE_INCLUDE_DIRECTORIES ${OneDnn_INCLUDE_DIR})
+    INTERFACE_INCLUDE_DIRECTORIES ${OneDnn_INCLUDE_DIR}
+    INTERFACE_LINK_LIBRARIES gomp)  # Debian builds it for OpenMP, which is told to use one thread
 endif()

@@ -1,0 +1,104 @@
+#include "engine/backends/cpu/cpu_device.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/backends/cpu/dnnl_support.h"
+#include "engine/backends/cpu/loop_tiles.h"
+#include "ml/error.h"
+
+namespace ml {
+namespace cpu {
+namespace {
+
+// From here on memory comes as pages: zero without being touched, and huge where the system has them.
+constexpr std::size_t kPages = 1u << 20;
+
+class DoneFence final : public Fence {
+ public:
+  bool done() const override { return true; }
+  void wait() const override {}
+};
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(int threads) : pool_(ThreadPool::of_process(threads)) {
+    traits_.unified = true;
+    traits_.threads = pool_->threads();
+    for (const auto& family : {loop_implementations()}) {
+      table_.insert(table_.end(), family.begin(), family.end());
+    }
+  }
+
+  std::string_view name() const override { return "cpu"; }
+  const DeviceTraits& traits() const override { return traits_; }
+  std::string fingerprint() const override {
+    return std::string("cpu isa=") + instruction_set() + " threads=" + std::to_string(traits_.threads) + " " +
+           dnnl_fingerprint();
+  }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes) override { return std::make_unique<CpuBuffer>(bytes); }
+  std::unique_ptr<Buffer> wrap(void* memory, std::size_t bytes) override {
+    return std::make_unique<CpuBuffer>(memory, bytes);
+  }
+  std::unique_ptr<Stream> create_stream() override { return std::make_unique<CpuStream>(pool_); }
+  std::span<const Implementation> implementations() const override { return table_; }
+
+ private:
+  std::shared_ptr<ThreadPool> pool_;
+  DeviceTraits traits_;
+  std::vector<Implementation> table_;
+};
+
+}  // namespace
+
+CpuBuffer::CpuBuffer(std::size_t size) : Buffer(size) {
+  if (size >= kPages) {
+    void* const pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages != MAP_FAILED) {
+      madvise(pages, size, MADV_HUGEPAGE);  // advice: nothing depends on it
+      data_ = static_cast<std::byte*>(pages);
+      owned_ = Owned::pages;
+      return;
+    }
+  } else {
+    const std::size_t rounded = (size + 63) / 64 * 64 + (size == 0 ? 64 : 0);
+    data_ = static_cast<std::byte*>(std::aligned_alloc(64, rounded));
+    if (data_ != nullptr) {
+      std::memset(data_, 0, rounded);
+      owned_ = Owned::heap;
+      return;
+    }
+  }
+  throw Error(Code::out_of_memory, "cpu: no memory for a buffer of " + std::to_string(size) + " bytes");
+}
+
+CpuBuffer::~CpuBuffer() {
+  if (owned_ == Owned::heap) std::free(data_);
+  if (owned_ == Owned::pages) munmap(data_, size());
+}
+
+CpuStream::CpuStream(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)), done_(std::make_shared<DoneFence>()) {}
+
+void CpuStream::upload(BufferSpan to, const void* from) {
+  if (to.size > 0) std::memcpy(data_of(to), from, to.size);
+}
+void CpuStream::download(void* to, BufferSpan from) {
+  if (from.size > 0) std::memcpy(to, data_of(from), from.size);
+}
+void CpuStream::copy(BufferSpan to, BufferSpan from) {
+  if (to.size > 0) std::memcpy(data_of(to), data_of(from), to.size);
+}
+void CpuStream::fill_zero(BufferSpan to) {
+  if (to.size > 0) std::memset(data_of(to), 0, to.size);
+}
+
+}  // namespace cpu
+
+std::unique_ptr<Device> create_cpu_device(int threads) { return std::make_unique<cpu::CpuDevice>(threads); }
+
+}  // namespace ml

@@ -1,0 +1,76 @@
+// Threads that run the parts of one kernel side by side.
+//
+// What the parts are is decided by the caller, from shapes alone; which thread runs which part is not, so results never
+// depend on it. Threads without work spin for at most 50 us, not at all when there are fewer CPUs than threads, then
+// sleep.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace ml {
+
+// The CPUs that this process may use: affinity mask and cgroup quota, at least 1.
+int available_cpus();
+
+class ThreadPool {
+ public:
+  // `threads` counts the calling thread; zero means available_cpus().
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // The pool of this process for that many threads, made by the first who asks.
+  static std::shared_ptr<ThreadPool> of_process(int threads);
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls fn(part) for every part in [0, parts) and returns when all have run. The caller works too; one part runs
+  // inline. No allocation. Several threads may call at once, and fn may call again. fn must not throw.
+  template <class F>
+  void parallel_for(std::int64_t parts, F&& fn) {
+    if (parts <= 1 || workers_.empty()) {
+      for (std::int64_t part = 0; part < parts; ++part) fn(part);
+      return;
+    }
+    using Function = std::remove_reference_t<F>;
+    run(
+        parts, [](void* context, std::int64_t part) { (*static_cast<Function*>(context))(part); },
+        const_cast<std::remove_const_t<Function>*>(&fn));
+  }
+
+ private:
+  using Call = void (*)(void* context, std::int64_t part);
+
+  // Lives on the caller's stack; in the list while parts are left to take.
+  struct Job {
+    Call call;
+    void* context;
+    std::int64_t parts;
+    std::int64_t taken = 0;              // guarded by mutex_
+    std::atomic<std::int64_t> finished;  // a worker that counts the last part does not touch the job again
+    Job* next = nullptr;
+  };
+
+  void run(std::int64_t parts, Call call, void* context);
+  bool take(Job*& job, std::int64_t& part, Job* only);
+  void work();
+
+  std::mutex mutex_;
+  Job* jobs_ = nullptr;                 // guarded by mutex_
+  std::atomic<std::uint32_t> posted_;   // counts jobs: what idle threads watch
+  std::atomic<std::uint32_t> done_;     // counts finished jobs: what callers watch
+  std::atomic<std::int32_t> sleeping_;  // threads asleep on posted_
+  std::atomic<std::int32_t> waiting_;   // callers asleep on done_
+  std::atomic<bool> stop_;
+  std::int64_t spin_ns_;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace ml

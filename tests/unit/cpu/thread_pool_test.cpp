@@ -1,0 +1,80 @@
+#include "engine/backends/thread_pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+namespace ml {
+namespace {
+
+double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+TEST(ThreadPool, RunsEveryPartOnce) {
+  for (const int threads : {1, 2, 4}) {
+    ThreadPool pool(threads);
+    for (const int parts : {0, 1, 2, 3, 7, 64, 1000}) {
+      std::vector<std::atomic<int>> counts(static_cast<std::size_t>(parts));
+      pool.parallel_for(parts, [&](std::int64_t part) { ++counts[static_cast<std::size_t>(part)]; });
+      for (const auto& count : counts) EXPECT_EQ(count.load(), 1) << threads << " threads, " << parts << " parts";
+    }
+  }
+}
+
+TEST(ThreadPool, RunsOnePartOnTheCaller) {
+  ThreadPool pool(4);
+  std::thread::id ran;
+  pool.parallel_for(1, [&](std::int64_t) { ran = std::this_thread::get_id(); });
+  EXPECT_EQ(ran, std::this_thread::get_id());
+}
+
+TEST(ThreadPool, TakesCallsFromSeveralThreadsAndFromParts) {
+  ThreadPool pool(3);
+  std::array<std::atomic<std::int64_t>, 4> sums{};
+  {
+    std::vector<std::jthread> callers;
+    for (auto& sum : sums) {
+      callers.emplace_back([&pool, &sum] {
+        for (int round = 0; round < 200; ++round) {
+          pool.parallel_for(4, [&](std::int64_t outer) {
+            pool.parallel_for(3, [&](std::int64_t inner) { sum += outer * 3 + inner; });
+          });
+        }
+      });
+    }
+  }
+  for (const auto& sum : sums) EXPECT_EQ(sum.load(), 200 * 66);
+}
+
+TEST(ThreadPool, UsesNoCpuWhenIdle) {
+  ThreadPool pool(2);
+  std::atomic<int> ran = 0;
+  pool.parallel_for(8, [&](std::int64_t) { ++ran; });
+  const double before = cpu_seconds();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(cpu_seconds() - before, 0.05);
+  EXPECT_EQ(ran, 8);
+}
+
+TEST(ThreadPool, IsSharedByThoseWhoWantAsManyThreads) {
+  const auto one = ThreadPool::of_process(2);
+  EXPECT_EQ(one, ThreadPool::of_process(2));
+  EXPECT_NE(one, ThreadPool::of_process(1));
+  EXPECT_EQ(one->threads(), 2);
+  EXPECT_EQ(ThreadPool::of_process(0)->threads(), available_cpus());
+}
+
+}  // namespace
+}  // namespace ml
