@@ -1,4 +1,6 @@
 // Activations: composites, so that a backend may fuse them whole; their decompositions are what they mean.
+#include "engine/graph/ops/activation.h"
+
 #include <cmath>
 #include <numbers>
 
@@ -10,11 +12,6 @@ namespace ml {
 namespace {
 
 using Args = const RuleArguments&;
-
-struct GeluAttributes final : Attributes {
-  bool tanh_approximation = false;
-  void visit(AttributeVisitor& v) override { v.field("tanh_approximation", tanh_approximation); }
-};
 
 std::vector<TensorType> infer_floating(const InferArguments& a) {
   rules::want_floating(a, 0);

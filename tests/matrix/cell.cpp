@@ -1,0 +1,138 @@
+#include "tests/matrix/cell.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/graph/scalar.h"
+#include "engine/passes/passes.h"
+#include "engine/runtime/resources.h"
+#include "ml/error.h"
+
+namespace ml::test {
+namespace {
+
+constexpr std::int64_t kLargeElements = 8192;
+
+Target& oracle() {
+  static Target target(create_reference_device());
+  return target;
+}
+
+HostTensor constant_tensor(const Input& input) {
+  HostTensor tensor{*input.dtype, input.shape, {}};
+  const std::size_t size = dtype_size(tensor.dtype);
+  tensor.bytes.resize(input.constant.size() * size);
+  for (std::size_t i = 0; i < input.constant.size(); ++i)
+    store_int(tensor.dtype, &tensor.bytes[i * size], input.constant[i]);
+  return tensor;
+}
+
+// The op alone in a graph, bound.
+Graph graph_of(const Op& op, const AttributesPtr& attributes, const std::vector<HostTensor>& inputs,
+               const Sample& sample) {
+  Graph graph;
+  std::vector<ValueId> operands;
+  std::vector<Shape> shapes;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const HostTensor& tensor = inputs[i];
+    if (sample.inputs[i].constant.empty()) {
+      operands.push_back(graph.add_input("x" + std::to_string(i), {tensor.dtype, tensor.shape}));
+      shapes.push_back(tensor.shape);
+    } else {
+      operands.push_back(graph.add_constant(make_constant(tensor.dtype, tensor.shape, tensor.bytes)));
+    }
+  }
+  const ValueId first = graph.add(op, attributes, operands);
+  const std::uint32_t outputs = graph.nodes().back().output_count;
+  for (std::uint32_t i = 0; i < outputs; ++i) graph.add_output("y" + std::to_string(i), first + i);
+  if (op.kind != OpKind::dynamic) return graph;
+  return passes::bind(graph, shapes, runtime::reference_evaluate());
+}
+
+HostTensor converted(const HostTensor& tensor, DType dtype) {
+  HostTensor result{dtype, tensor.shape, {}};
+  const std::size_t from = dtype_size(tensor.dtype), to = dtype_size(dtype);
+  const std::size_t count = tensor.bytes.size() / from;
+  result.bytes.resize(count * to);
+  for (std::size_t i = 0; i < count; ++i)
+    store_double(dtype, &result.bytes[i * to], load_double(tensor.dtype, &tensor.bytes[i * from]));
+  return result;
+}
+
+// A composite in a 16-bit dtype is judged by what it is in f32: a kernel for it does not round in between, while the
+// decomposition rounds after every step.
+Result wide_result(const Cell& cell, const Sample& sample) {
+  std::vector<HostTensor> inputs;
+  for (const HostTensor& tensor : cell.inputs)
+    inputs.push_back(is_floating(tensor.dtype) ? converted(tensor, DType::f32) : tensor);
+  Result result = run_graph(oracle(), graph_of(cell.op, cell.attributes, inputs, sample), inputs);
+  for (std::size_t i = 0; i < result.outputs.size(); ++i) {
+    const DType dtype = cell.graph.type(cell.graph.outputs()[i].value).dtype;
+    if (is_floating(dtype)) result.outputs[i] = converted(result.outputs[i], dtype);
+  }
+  return result;
+}
+
+HostTensor magnitude(HostTensor tensor) {
+  if (!is_floating(tensor.dtype)) return tensor;
+  const std::size_t size = dtype_size(tensor.dtype);
+  for (std::size_t at = 0; at < tensor.bytes.size(); at += size)
+    store_double(tensor.dtype, &tensor.bytes[at], std::fabs(load_double(tensor.dtype, &tensor.bytes[at])));
+  return tensor;
+}
+
+double terms(const Cell& cell) {
+  std::size_t most = 1;
+  for (const HostTensor& tensor : cell.inputs) most = std::max(most, tensor.bytes.size() / dtype_size(tensor.dtype));
+  return static_cast<double>(most);
+}
+
+}  // namespace
+
+std::vector<TensorType> Cell::input_types() const {
+  std::vector<TensorType> types;
+  for (const HostTensor& tensor : inputs) types.push_back({tensor.dtype, tensor.shape});
+  return types;
+}
+
+std::optional<Cell> make_cell(const Op& op, const Sample& sample, DType dtype) {
+  AttributesPtr attributes = sample.attributes ? sample.attributes(dtype) : std::make_shared<NoAttributes>();
+  Cell cell{.op = op,
+            .attributes = std::move(attributes),
+            .name = std::string(op.name) + " " + std::string(dtype_name(dtype)) + " '" + sample.label + "'"};
+  std::vector<TensorType> types;
+  for (const Input& input : sample.inputs) types.push_back({input.dtype.value_or(dtype), input.shape});
+  try {
+    infer(op, types, *cell.attributes);
+  } catch (const Error& error) {
+    if (error.code() != Code::invalid_argument) throw;
+    return std::nullopt;
+  }
+  std::mt19937_64 random = random_for(cell.name);
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const Input& input = sample.inputs[i];
+    const bool known = !input.constant.empty();
+    cell.inputs.push_back(known ? constant_tensor(input)
+                                : random_tensor(types[i].dtype, types[i].shape, input.values, input.limit, random));
+    if (!known) cell.feed.push_back(cell.inputs.back());
+    cell.large |= types[i].shape.elements() > kLargeElements;
+  }
+  cell.graph = graph_of(op, cell.attributes, cell.inputs, sample);
+
+  const bool judged_wide = op.kind == OpKind::composite && is_floating(dtype) && dtype_size(dtype) == 2;
+  cell.expected = judged_wide ? wide_result(cell, sample) : run_graph(oracle(), cell.graph, cell.feed);
+  bool sums = false;
+  for (const HostTensor& tensor : cell.expected.outputs) {
+    cell.large |= tensor.shape.elements() > kLargeElements;
+    cell.tolerances.push_back(tolerance_of(op, tensor.dtype, terms(cell)));
+    sums |= cell.tolerances.back().of_sum > 0;
+  }
+  if (sums) {
+    std::vector<HostTensor> magnitudes;
+    for (const HostTensor& tensor : cell.feed) magnitudes.push_back(magnitude(tensor));
+    cell.sums = run_graph(oracle(), cell.graph, magnitudes);
+  }
+  return cell;
+}
+
+}  // namespace ml::test

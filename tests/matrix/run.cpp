@@ -1,0 +1,102 @@
+#include "tests/matrix/run.h"
+
+#include <algorithm>
+#include <string>
+
+#include "engine/backends/pack_cache.h"
+#include "engine/passes/passes.h"
+#include "engine/runtime/kernel_request.h"
+#include "ml/error.h"
+#include "tests/matrix/values.h"
+
+namespace ml::test {
+namespace {
+
+constexpr std::size_t kGuard = 64;  // bytes on both sides of every output, which no kernel may touch
+constexpr std::byte kUntouched{0xA5};
+
+std::size_t bytes_of(const TensorType& type) {
+  return static_cast<std::size_t>(type.shape.elements()) * dtype_size(type.dtype);
+}
+
+// An operand in device memory, between guards.
+struct Placed {
+  std::unique_ptr<Buffer> buffer;
+  std::vector<std::byte> before, after;  // with the guards
+  BufferSpan span;
+
+  Placed(Target& target, std::span<const std::byte> bytes)
+      : buffer(target.device->allocate(bytes.size() + 2 * kGuard)),
+        before(bytes.size() + 2 * kGuard, kUntouched),
+        after(before.size()) {
+    std::ranges::copy(bytes, before.begin() + kGuard);
+    span = {buffer.get(), kGuard, bytes.size()};
+    target.stream->upload({buffer.get(), 0, before.size()}, before.data());
+  }
+  std::span<const std::byte> inside() const { return std::span(after).subspan(kGuard, span.size); }
+  bool guards_hold() const {
+    const auto untouched = [](std::byte b) { return b == kUntouched; };
+    return std::all_of(after.begin(), after.begin() + kGuard, untouched) &&
+           std::all_of(after.end() - kGuard, after.end(), untouched);
+  }
+};
+
+}  // namespace
+
+Result run_kernel(Target& target, const Implementation& row, const KernelRequest& request,
+                  std::span<const HostTensor> inputs, InPlace shared) {
+  PackCache packs;
+  const std::unique_ptr<Kernel> kernel = row.compile(request, packs);
+  std::vector<Placed> in, out;
+  in.reserve(inputs.size());
+  out.reserve(request.outputs.size());
+  std::vector<BufferSpan> in_spans, out_spans;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    in.emplace_back(target, to_layout(inputs[i], request.inputs[i].layout));
+    in_spans.push_back(in.back().span);
+  }
+  for (std::size_t i = 0; i < request.outputs.size(); ++i) {
+    const Operand& operand = request.outputs[i];
+    out.emplace_back(target, std::vector<std::byte>(operand.used ? bytes_of(operand.type) : 0, std::byte{0x5C}));
+    out_spans.push_back(!operand.used ? BufferSpan{} : i == shared.output ? in[shared.input].span : out.back().span);
+  }
+  const std::unique_ptr<Buffer> scratch = target.device->allocate(kernel->scratch_bytes());
+  target.stream->take_index_error();
+  kernel->launch(*target.stream, in_spans, out_spans, {scratch.get(), 0, kernel->scratch_bytes()});
+  if (shared.input != kNone) out[shared.output].buffer.swap(in[shared.input].buffer);
+  for (Placed& placed : out)
+    target.stream->download(placed.after.data(), {placed.buffer.get(), 0, placed.after.size()});
+  target.stream->record()->wait();
+
+  Result result;
+  result.index_error = target.stream->take_index_error();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const Operand& operand = request.outputs[i];
+    if (!out[i].guards_hold()) {
+      throw Error(Code::internal, std::string(row.kernel) + ": wrote outside of output " + std::to_string(i));
+    }
+    result.outputs.push_back(operand.used ? from_layout(operand.type, out[i].inside(), operand.layout)
+                                          : HostTensor{operand.type.dtype, operand.type.shape, {}});
+  }
+  return result;
+}
+
+Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor> inputs) {
+  const Graph lowered = passes::decompose(graph, runtime::keep_what_runs_on(*target.device));
+  const std::vector<std::uint32_t> uses = use_counts(lowered);
+  std::vector<HostTensor> values(lowered.values().size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) values[lowered.inputs()[i].value] = inputs[i];
+  Result result;
+  for (const Node& node : lowered.nodes()) {
+    std::vector<HostTensor> operands;
+    for (const ValueId id : node.inputs) operands.push_back(values[id]);
+    const KernelRequest request = runtime::request_for(lowered, node, uses);
+    Result step = run_kernel(target, choose(*target.device, request), request, operands);
+    result.index_error |= step.index_error;
+    for (std::uint32_t i = 0; i < node.output_count; ++i) values[node.output(i)] = std::move(step.outputs[i]);
+  }
+  for (const GraphOutput& output : lowered.outputs()) result.outputs.push_back(values[output.value]);
+  return result;
+}
+
+}  // namespace ml::test
