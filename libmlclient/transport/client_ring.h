@@ -32,7 +32,8 @@ struct Completion {
   mlring_completion entry;
 };
 
-// How to wait. Spinning is worth it only for work of microseconds, and never happens on a single CPU.
+// How to wait. Spinning is worth it only for work of microseconds, and never happens when the thread
+// that made the ring was bound to a single CPU: an embedded worker then shares it.
 struct Wait {
   uint32_t completions = 1;        // until so many can be polled
   uint64_t deadline = UINT64_MAX;  // CLOCK_MONOTONIC ns
