@@ -23,6 +23,7 @@ std::span<const Op> softmax_ops();
 std::span<const Op> norm_ops();
 std::span<const Op> random_ops();
 std::span<const Op> optimizer_ops();
+std::span<const Op> control_ops();
 
 // One line a family, so that additions merge.
 // clang-format off
@@ -41,6 +42,7 @@ inline constexpr Family kFamilies[] = {
     norm_ops,
     random_ops,
     optimizer_ops,
+    control_ops,
 };
 // clang-format on
 
