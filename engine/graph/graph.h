@@ -71,7 +71,8 @@ class Graph {
   void donate(std::uint32_t input, std::uint32_t output);
 
   std::span<const Node> nodes() const { return nodes_; }
-  std::span<const Value> values() const { return values_; }
+  // References to values and their types stay good while nodes are appended.
+  const std::deque<Value>& values() const { return values_; }
   std::span<const GraphInput> inputs() const { return inputs_; }
   std::span<const GraphOutput> outputs() const { return outputs_; }
   std::span<const Donation> donations() const { return donations_; }
@@ -85,7 +86,7 @@ class Graph {
 
  private:
   std::vector<Node> nodes_;
-  std::vector<Value> values_;
+  std::deque<Value> values_;
   std::vector<GraphInput> inputs_;
   std::vector<GraphOutput> outputs_;
   std::vector<Donation> donations_;
