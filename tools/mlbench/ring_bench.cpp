@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -125,7 +126,7 @@ class NopQueue {
     std::size_t sent = 0, answered = 0;
     while (answered < count) {
       while (sent < count && client_.credits() >= batch_size) sent += client_.submit(batch);
-      if (!client_.wait({.completions = batch_size})) lost();
+      if (!client_.wait({.completions = static_cast<uint32_t>(std::min(batch_size, count - answered))})) lost();
       while (client_.poll(answer_)) ++answered;
     }
   }
