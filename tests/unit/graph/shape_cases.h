@@ -36,6 +36,11 @@ std::span<const ShapeCase> reduce_cases();
 std::span<const ShapeCase> movement_cases();
 std::span<const ShapeCase> indexing_cases();
 std::span<const ShapeCase> network_cases();
+std::span<const ShapeCase> softmax_cases();
+std::span<const ShapeCase> norm_cases();
+std::span<const ShapeCase> random_cases();
+std::span<const ShapeCase> optimizer_cases();
+std::span<const ShapeCase> control_cases();
 std::vector<ShapeCase> all_shape_cases();
 
 }  // namespace ml::test

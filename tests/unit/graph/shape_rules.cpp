@@ -28,7 +28,8 @@ std::string text(const TensorType& type) { return rules::text(type); }
 std::vector<ShapeCase> all_shape_cases() {
   std::vector<ShapeCase> all;
   for (const auto cases :
-       {elementwise_cases(), matmul_cases(), reduce_cases(), movement_cases(), indexing_cases(), network_cases()}) {
+       {elementwise_cases(), matmul_cases(), reduce_cases(), movement_cases(), indexing_cases(), network_cases(),
+        softmax_cases(), norm_cases(), random_cases(), optimizer_cases(), control_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;
