@@ -116,6 +116,7 @@ std::optional<Cell> make_cell(const Op& op, const Sample& sample, DType dtype) {
                                 : random_tensor(types[i].dtype, types[i].shape, input.values, input.limit, random));
     if (!known) cell.feed.push_back(cell.inputs.back());
     cell.large |= types[i].shape.elements() > kLargeElements;
+    cell.largest = std::max(cell.largest, largest_magnitude(cell.inputs.back()));
   }
   cell.graph = graph_of(op, cell.attributes, cell.inputs, sample);
 
@@ -124,6 +125,7 @@ std::optional<Cell> make_cell(const Op& op, const Sample& sample, DType dtype) {
   bool sums = false;
   for (const HostTensor& tensor : cell.expected.outputs) {
     cell.large |= tensor.shape.elements() > kLargeElements;
+    cell.largest = std::max(cell.largest, largest_magnitude(tensor));
     cell.tolerances.push_back(tolerance_of(op, tensor.dtype, terms(cell)));
     sums |= cell.tolerances.back().of_sum > 0;
   }

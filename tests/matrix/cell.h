@@ -21,7 +21,8 @@ struct Cell {
   bool large = false;              // too much to try every variation
   Result expected;                 // by the reference
   std::vector<Tolerance> tolerances;
-  std::optional<Result> sums;  // S of the tolerances
+  double largest = 0;          // L of the tolerances
+  std::optional<Result> sums;  // and S
 
   std::vector<TensorType> input_types() const;
 };

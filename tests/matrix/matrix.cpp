@@ -30,6 +30,7 @@ std::vector<Target>& targets() {
     std::vector<Target> made;
     made.emplace_back(create_reference_device());
     // CPU made.emplace_back(create_cpu_device(2));
+    made.emplace_back(create_cpu_device(2));
     made.emplace_back(create_delayed_device(test_seed()));
     return made;
   }();
@@ -59,8 +60,8 @@ class Judge {
     for (std::size_t i = 0; i < got.outputs.size(); ++i) {
       const HostTensor& expected = cell_.expected.outputs[i];
       if (got.outputs[i].bytes.empty() && !expected.bytes.empty()) continue;  // an output that nobody reads
-      const std::string wrong =
-          difference(got.outputs[i], expected, cell_.tolerances[i], cell_.sums ? &cell_.sums->outputs[i] : nullptr);
+      const std::string wrong = difference(got.outputs[i], expected, cell_.tolerances[i], cell_.largest,
+                                           cell_.sums ? &cell_.sums->outputs[i] : nullptr);
       if (wrong.empty()) continue;
       ADD_FAILURE() << where_ << ": output " << i << ": " << wrong;
       right = false;

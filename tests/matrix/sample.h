@@ -53,6 +53,7 @@ std::vector<OpSamples> indexing_samples();
 std::vector<OpSamples> contraction_samples();
 std::vector<OpSamples> pooling_samples();
 std::vector<OpSamples> dynamic_samples();
+std::vector<OpSamples> network_samples();
 
 // All of them, by op; null when there are none.
 const OpSamples* samples_of(std::string_view op);

@@ -9,9 +9,9 @@
 
 namespace ml::test {
 
-// |got - expected| <= relative * eps * |expected| + of_largest * eps * max |expected| + of_sum * compute eps * S, where
-// eps is that of the result's dtype and S the sum of the absolute values of everything that was added up. All zero:
-// equal, but for the sign of a zero; a NaN is a NaN.
+// |got - expected| <= relative * eps * |expected| + of_largest * eps * L + of_sum * compute eps * S, where eps is that
+// of the result's dtype, L the largest absolute value that is expected or went in, and S the sum of the absolute values
+// of everything that was added up. All zero: equal, but for the sign of a zero; a NaN is a NaN.
 struct Tolerance {
   double relative = 0;
   double of_largest = 0;
@@ -22,7 +22,9 @@ struct Tolerance {
 Tolerance tolerance_of(const Op& op, DType dtype, double terms);
 
 // Empty, or what is wrong. `sums`: S for each element, null when of_sum is 0.
-std::string difference(const HostTensor& got, const HostTensor& expected, const Tolerance& tolerance,
+std::string difference(const HostTensor& got, const HostTensor& expected, const Tolerance& tolerance, double largest,
                        const HostTensor* sums);
+// Of the floating values, leaving out those that no sum of others can be compared with: infinite and huge ones.
+double largest_magnitude(const HostTensor& tensor);
 
 }  // namespace ml::test

@@ -9,7 +9,8 @@ namespace ml::reference {
 namespace {
 
 constexpr std::span<const Row> (*kFamilies[])() = {
-    constant_rows, elementwise_rows, reduce_rows, movement_rows, indexing_rows, matmul_rows, convolution_rows,
+    constant_rows, elementwise_rows, reduce_rows,      movement_rows,
+    indexing_rows, matmul_rows,      convolution_rows, random_rows,
 };
 
 std::vector<Row> gather_rows() {

@@ -35,6 +35,7 @@ std::span<const Row> movement_rows();
 std::span<const Row> indexing_rows();
 std::span<const Row> matmul_rows();
 std::span<const Row> convolution_rows();
+std::span<const Row> random_rows();
 
 // All of them. A row takes every request that the op's shape rule takes.
 std::span<const Row> rows();
