@@ -71,7 +71,7 @@ bool WorkerRing::read_client_head() {
 
 bool WorkerRing::pending() {
   if (fault_ != MLRING_FAULT_NONE || (tail_ == taken_ && !read_tail()) || tail_ == taken_) return false;
-  if (credits() == 0 && !read_client_head()) return false;
+  if (credits() < tail_ - taken_ && !read_client_head()) return false;
   return credits() != 0;
 }
 

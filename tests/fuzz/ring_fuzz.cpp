@@ -1,6 +1,6 @@
-// Both ends of a ring against pages full of hostile bytes. The input is a program of three-byte steps: it scribbles
-// over any page, or lets one of the ends do something. An end may fault; nothing else may happen, and what an end
-// believes must stay within the rules that the rest relies on.
+// Both ends of a ring against pages full of hostile bytes. The input is a program of small steps: each scribbles over
+// some page or lets one of the ends do something. An end may fault; nothing else may happen, and what an end believes
+// must stay within the rules that the rest relies on.
 #include <sys/mman.h>
 
 #include <algorithm>
