@@ -1,5 +1,6 @@
 // Losses.
 #include "engine/formats/onnx/node.h"
+#include "engine/graph/build_nn.h"
 
 namespace ml::onnx {
 namespace {
@@ -34,8 +35,7 @@ Var negative_log_likelihood(Node n, Var log_probability) {
 Results nll_loss(Node n) { return {negative_log_likelihood(n, n.in(0))}; }
 
 Results softmax_cross_entropy_loss(Node n) {
-  const Var shifted = n.in(0) - reduce_max(n.in(0), {1}, true);
-  const Var log_probability = shifted - log(reduce_sum(exp(shifted), {1}, true));
+  const Var log_probability = log_softmax(n.in(0), 1);
   return {negative_log_likelihood(n, log_probability), log_probability};
 }
 

@@ -148,46 +148,31 @@ Ints spatial_axes(Var x) {
 Results global_average_pool(Node n) { return {reduce_mean(n.in(0), spatial_axes(n.in(0)), true)}; }
 Results global_max_pool(Node n) { return {reduce_max(n.in(0), spatial_axes(n.in(0)), true)}; }
 
-// A vector per channel in a shape that broadcasts over [N, C, ...].
-Var per_channel(Var v, int rank) {
-  Shape shape{v.shape().at(0)};
-  for (int i = 2; i < rank; ++i) shape.append(1);
-  return reshape(v, shape);
-}
-
 Results batch_normalization(Node n) {
   if (n.integer("training_mode", 0) != 0) n.unsupported("BatchNormalization in training mode");
   const Var x = n.in(0);
-  const Var scale = n.in(1) * rsqrt(cast(n.in(4), n.in(1).dtype()) + n.number("epsilon", 1e-5));
-  const Var shift = n.in(2) - cast(n.in(3), n.in(2).dtype()) * scale;
-  return {x * cast(per_channel(scale, x.rank()), x.dtype()) + cast(per_channel(shift, x.rank()), x.dtype())};
+  const auto operand = [&](std::size_t i) { return cast(n.in(i), x.dtype()); };
+  return {batch_norm_inference(x, operand(3), operand(4), operand(1), operand(2), n.number("epsilon", 1e-5))};
 }
 
-// (x - mean) / sqrt(var + epsilon) over `axes`; also the mean and the inverse deviation.
-Results standardize(Var x, const Ints& axes, double epsilon) {
-  const Var mean = reduce_mean(x, axes, true);
-  const Var centered = x - mean;
-  const Var inverse = rsqrt(reduce_mean(centered * centered, axes, true) + epsilon);
-  return {centered * inverse, mean, inverse};
-}
-
+// A group norm with one channel a group.
 Results instance_normalization(Node n) {
-  const Var x = n.in(0);
-  const Var y = standardize(x, spatial_axes(x), n.number("epsilon", 1e-5))[0];
-  return {y * per_channel(n.in(1), x.rank()) + per_channel(n.in(2), x.rank())};
+  const std::int64_t channels = n.in(0).shape().at(1);
+  if (channels == kUnknown) n.unsupported("InstanceNormalization over an unknown number of channels");
+  return {group_norm(n.in(0), channels, n.in(1), n.in(2), n.number("epsilon", 1e-5)).y};
 }
 
+// Scale and bias may broadcast over the normalized dimensions; the row wants exactly those.
 Results layer_normalization(Node n) {
   const Var x = n.in(0);
   const int axis = normalize_axis(n.integer("axis", -1), x.rank(), "axis");
-  Ints axes(static_cast<std::size_t>(x.rank() - axis));
-  std::iota(axes.begin(), axes.end(), axis);
-  // stash_type 1: mean and deviation in f32.
-  const DType stash = n.integer("stash_type", 1) == 1 && x.dtype() != DType::f64 ? DType::f32 : x.dtype();
-  Results parts = standardize(cast(x, stash), axes, n.number("epsilon", 1e-5));
-  Var y = cast(parts[0], x.dtype()) * n.in(1);
-  if (n.has(2)) y = y + n.in(2);
-  return {y, parts[1], parts[2]};
+  const Shape normalized(std::vector<std::int64_t>(x.shape().begin() + axis, x.shape().end()));
+  const bool exact = n.in(1).shape() == normalized && (!n.has(2) || n.in(2).shape() == normalized);
+  const Norm norm =
+      layer_norm(x, exact ? n.in(1) : Var{}, exact && n.has(2) ? n.in(2) : Var{}, axis, n.number("epsilon", 1e-5));
+  Var y = norm.y;
+  if (!exact) y = n.has(2) ? y * n.in(1) + n.in(2) : y * n.in(1);
+  return {y, norm.mean, norm.rstd};
 }
 
 Results rms_normalization(Node n) {
@@ -206,21 +191,15 @@ Results group_normalization(Node n) {
   const Var x = n.in(0);
   const std::int64_t groups = n.integer("num_groups", 0);
   const std::int64_t channels = x.shape().at(1);
-  if (!x.shape().known()) n.unsupported("GroupNormalization over a shape that is not known");
-  if (groups <= 0 || channels % groups != 0)
+  if (channels == kUnknown) n.unsupported("GroupNormalization over an unknown number of channels");
+  if (groups <= 0 || channels % groups != 0) {
     n.invalid(std::to_string(groups) + " groups of " + std::to_string(channels) + " channels");
-  const Var grouped = reshape(x, Shape{x.shape()[0], groups, kUnknown});
-  Var y = standardize(grouped, {2}, n.number("epsilon", 1e-5))[0];
-  Var scale = n.in(1), bias = n.in(2);
-  if (n.version() < 21) {
-    const auto spread = [&](Var v) {
-      return reshape(broadcast_to(reshape(v, Shape{groups, 1}), Shape{groups, channels / groups}), Shape{channels});
-    };
-    scale = spread(scale);
-    bias = spread(bias);
   }
-  y = reshape(y, x.shape());
-  return {y * per_channel(scale, x.rank()) + per_channel(bias, x.rank())};
+  const auto operand = [&](std::size_t i) {
+    if (n.version() >= 21) return n.in(i);
+    return reshape(broadcast_to(reshape(n.in(i), Shape{groups, 1}), Shape{groups, channels / groups}), Shape{channels});
+  };
+  return {group_norm(x, groups, operand(1), operand(2), n.number("epsilon", 1e-5)).y};
 }
 
 // Inference: the input itself; the mask, where asked for, is all true.

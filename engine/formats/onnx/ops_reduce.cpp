@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "engine/formats/onnx/node.h"
+#include "engine/graph/build_nn.h"
 
 namespace ml::onnx {
 namespace {
@@ -79,12 +80,13 @@ Results soft_max(Node n) {
   const Var x = n.in(0);
   const bool together = n.version() < 13;
   const int axis = normalize_axis(n.integer("axis", together ? 1 : -1), x.rank(), "axis");
-  Ints axes{axis};
-  for (int i = axis + 1; together && i < x.rank(); ++i) axes.push_back(i);
+  if (!together || axis == x.rank() - 1) return {logarithm ? log_softmax(x, axis) : softmax(x, axis)};
+  Ints axes;
+  for (int i = axis; i < x.rank(); ++i) axes.push_back(i);
   const Var shifted = x - reduce_max(x, axes, true);
-  if constexpr (logarithm) return {shifted - log(reduce_sum(exp(shifted), axes, true))};
   const Var power = exp(shifted);
-  return {power / reduce_sum(power, axes, true)};
+  const Var sum = reduce_sum(power, axes, true);
+  return {logarithm ? shifted - log(sum) : power / sum};
 }
 
 constexpr Operator kOperators[] = {

@@ -3,6 +3,7 @@
 
 #include "engine/formats/onnx/tensor.h"
 #include "engine/formats/onnx/writer.h"
+#include "engine/graph/ops/activation.h"
 #include "engine/graph/ops/matmul.h"
 #include "engine/graph/ops/reduce.h"
 
@@ -137,6 +138,11 @@ const OpWriter kWriters[] = {
        w.add("Cast", in, {{"to", std::int64_t{onnx_type_of(n.as<DTypeAttributes>().dtype)}}}, out[0]);
      }},
     {"relu", same<"Relu">},
+    {"gelu",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       const bool approximate = n.as<GeluAttributes>().tanh_approximation;
+       w.add("Gelu", in, {{"approximate", std::string(approximate ? "tanh" : "none")}}, out[0]);
+     }},
     {"matmul", product},
     {"reduce_sum", reduction<"ReduceSum">},
     {"reduce_mean", reduction<"ReduceMean">},

@@ -7,6 +7,7 @@
 #include "engine/graph/ops/dynamic.h"
 #include "engine/graph/ops/indexing.h"
 #include "engine/graph/ops/movement.h"
+#include "engine/graph/ops/norm.h"
 #include "engine/graph/ops/pooling.h"
 
 namespace ml::onnx {
@@ -176,6 +177,13 @@ void write_average_pool(Writer& w, const Node& node, Names in, Names out) {
   w.add("AveragePool", in, attributes, out[0]);
 }
 
+// Scale and bias are both there, and computing in the input's dtype is what ONNX does too.
+template <std::size_t inputs>
+bool affine(const Graph& graph, const Node& node) {
+  return node.inputs.size() == inputs &&
+         dtype_info(graph.type(node.inputs[0]).dtype).compute == graph.type(node.inputs[0]).dtype;
+}
+
 const OpWriter kWriters[] = {
     {"reshape", write_reshape, writable_reshape},
     {"reshape", write_moved_reshape, no_inferred_zero},
@@ -201,6 +209,26 @@ const OpWriter kWriters[] = {
     {"convolution_input_gradient", write_convolution_transpose, transposable},
     {"max_pool", write_max_pool},
     {"average_pool", write_average_pool},
+    {"softmax",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       w.add("Softmax", in, {{"axis", n.as<AxisAttributes>().axis}}, out[0]);
+     }},
+    {"log_softmax",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       w.add("LogSoftmax", in, {{"axis", n.as<AxisAttributes>().axis}}, out[0]);
+     }},
+    {"batch_norm_inference",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       w.add("BatchNormalization", {in[0], in[3], in[4], in[1], in[2]},
+             {{"epsilon", n.as<BatchNormAttributes>().epsilon}}, out[0]);
+     },
+     affine<5>},
+    {"layer_norm",
+     [](Writer& w, const Node& n, Names in, Names out) {
+       const auto& a = n.as<LayerNormAttributes>();
+       w.add_all("LayerNormalization", in, {{"axis", a.axis}, {"epsilon", a.epsilon}}, out);
+     },
+     affine<3>},
     {"shape_of", [](Writer& w, const Node&, Names in, Names out) { w.add("Shape", in, {}, out[0]); }},
     {"reshape_to",
      [](Writer& w, const Node& n, Names in, Names out) {
