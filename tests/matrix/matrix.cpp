@@ -10,6 +10,7 @@
 #include "ml/error.h"
 #include "tests/delayed/device.h"
 #include "tests/matrix/cell.h"
+#include "tests/matrix/register.h"
 
 namespace ml::test {
 namespace {
@@ -234,10 +235,3 @@ void register_matrix() {
 }
 
 }  // namespace ml::test
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  std::cerr << "ML_TEST_SEED=" << ml::test::test_seed() << "\n";
-  ml::test::register_matrix();
-  return RUN_ALL_TESTS();
-}

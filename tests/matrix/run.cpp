@@ -6,6 +6,7 @@
 #include "engine/backends/pack_cache.h"
 #include "engine/passes/passes.h"
 #include "engine/runtime/kernel_request.h"
+#include "engine/runtime/resources.h"
 #include "ml/error.h"
 #include "tests/matrix/values.h"
 
@@ -79,6 +80,27 @@ Result run_kernel(Target& target, const Implementation& row, const KernelRequest
                                           : HostTensor{operand.type.dtype, operand.type.shape, {}});
   }
   return result;
+}
+
+Graph graph_of(const Op& op, const AttributesPtr& attributes, std::span<const HostTensor> inputs,
+               const std::vector<bool>& known) {
+  Graph graph;
+  std::vector<ValueId> operands;
+  std::vector<Shape> shapes;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const HostTensor& tensor = inputs[i];
+    if (known[i]) {
+      operands.push_back(graph.add_constant(make_constant(tensor.dtype, tensor.shape, tensor.bytes)));
+    } else {
+      operands.push_back(graph.add_input("x" + std::to_string(i), {tensor.dtype, tensor.shape}));
+      shapes.push_back(tensor.shape);
+    }
+  }
+  const ValueId first = graph.add(op, attributes, operands);
+  const std::uint32_t outputs = graph.nodes().back().output_count;
+  for (std::uint32_t i = 0; i < outputs; ++i) graph.add_output("y" + std::to_string(i), first + i);
+  if (op.kind != OpKind::dynamic) return graph;
+  return passes::bind(graph, shapes, runtime::reference_evaluate());
 }
 
 Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor> inputs) {

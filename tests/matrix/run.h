@@ -33,6 +33,10 @@ struct InPlace {
 Result run_kernel(Target& target, const Implementation& row, const KernelRequest& request,
                   std::span<const HostTensor> inputs, InPlace shared = {});
 
+// An op alone in a graph. Inputs that are known are constants, the others inputs; shape arithmetic is resolved.
+Graph graph_of(const Op& op, const AttributesPtr& attributes, std::span<const HostTensor> inputs,
+               const std::vector<bool>& known);
+
 // Every node by the first row that takes it, row-major; composites without one by their decomposition. The graph is
 // bound and has no control rows.
 Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor> inputs);
