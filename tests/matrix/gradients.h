@@ -47,5 +47,6 @@ Var indices(Graph& graph, const Shape& shape, Ints values);
 std::span<const GradientCase> elementwise_gradients();
 std::span<const GradientCase> movement_gradients();
 std::span<const GradientCase> contraction_gradients();
+std::span<const GradientCase> network_gradients();
 
 }  // namespace ml::test
