@@ -1,0 +1,254 @@
+// Gathering and scattering. Every index is checked where it is used: out of range reads zero or drops the update, and
+// raises the stream's error flag.
+//
+// Scatters are cut along what does not collide (before and behind the axis), so each element's updates add up in order.
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "engine/backends/cpu/axis_view.h"
+#include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/partition.h"
+#include "engine/backends/cpu/widened.h"
+
+namespace ml::cpu {
+namespace {
+
+constexpr double kElementsPerPart = 8192;
+
+// The indices of a launch; i32 or i64.
+class Indices {
+ public:
+  Indices(const BufferSpan& span, bool wide, std::int64_t extent, CpuStream& stream)
+      : data_(data_of(span)), wide_(wide), extent_(extent), stream_(stream) {}
+
+  // The place that index `i` means: negative ones count from the end; -1, and the error flag, when it is out of range.
+  std::int64_t place(std::int64_t i) const {
+    const std::int64_t index =
+        wide_ ? reinterpret_cast<const std::int64_t*>(data_)[i] : reinterpret_cast<const std::int32_t*>(data_)[i];
+    const std::int64_t place = index < 0 ? index + extent_ : index;
+    if (place >= 0 && place < extent_) return place;
+    stream_.set_index_error();
+    return -1;
+  }
+
+ private:
+  const std::byte* data_;
+  bool wide_;
+  std::int64_t extent_;
+  CpuStream& stream_;
+};
+
+struct Request {
+  AxisView view;
+  std::int64_t count;  // of indices
+  bool wide;
+  std::size_t width;  // of an element
+
+  explicit Request(const KernelRequest& request)
+      : view(request.inputs[0].type.shape, request.as<AxisAttributes>().axis),
+        count(request.inputs[1].type.shape.elements()),
+        wide(request.inputs[1].type.dtype == DType::i64),
+        width(dtype_size(request.inputs[0].type.dtype)) {}
+};
+
+std::unique_ptr<Kernel> compile_gather(const KernelRequest& request, PackCache&) {
+  return make_kernel([r = Request(request)](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+    const std::byte* const x = data_of(inputs[0]);
+    std::byte* const y = data_of(outputs[0]);
+    const Indices indices(inputs[1], r.wide, r.view.extent, stream);
+    const std::size_t run = static_cast<std::size_t>(r.view.inner) * r.width;
+    const std::int64_t rows = r.view.outer * r.count;
+    const std::int64_t parts =
+        part_count(static_cast<double>(rows) * static_cast<double>(r.view.inner), kElementsPerPart, rows);
+    stream.pool().parallel_for(parts, [&](std::int64_t part) {
+      const Range range = range_of(rows, parts, part);
+      for (std::int64_t row = range.begin; row < range.end; ++row) {
+        const std::int64_t place = indices.place(row % r.count);
+        std::byte* const to = y + static_cast<std::size_t>(row) * run;
+        if (place < 0) {
+          std::memset(to, 0, run);
+        } else {
+          std::memcpy(to, x + static_cast<std::size_t>(row / r.count * r.view.extent + place) * run, run);
+        }
+      }
+    });
+  });
+}
+
+// Where the elements of a smaller tensor of indices lie in x, along each dimension but the axis.
+struct ElementWalk {
+  std::vector<std::int64_t> extents, strides;  // of the indices' shape; strides in x, 0 along the axis
+  std::int64_t along = 1;                      // stride of x along the axis
+  std::int64_t extent = 0;                     // of x along the axis
+  std::size_t axis = 0;
+
+  explicit ElementWalk(const KernelRequest& request)
+      : axis(static_cast<std::size_t>(request.as<AxisAttributes>().axis)) {
+    const Shape& indices = request.inputs[1].type.shape;
+    extents.assign(indices.begin(), indices.end());
+    strides = row_major(request.inputs[0].type.shape).strides;
+    along = strides[axis];
+    extent = request.inputs[0].type.shape[static_cast<int>(axis)];
+    strides[axis] = 0;
+  }
+
+  std::int64_t elements() const {
+    std::int64_t product = 1;
+    for (const std::int64_t e : extents) product *= e;
+    return product;
+  }
+  // The offset in x of element `i` of the indices, but for the axis.
+  std::int64_t offset(std::int64_t i) const {
+    std::int64_t result = 0;
+    for (std::size_t d = extents.size(); d-- > 0;) {
+      result += i % extents[d] * strides[d];
+      i /= extents[d];
+    }
+    return result;
+  }
+};
+
+template <std::size_t width>
+void copy_element(std::byte* to, const std::byte* from) {
+  if (from == nullptr) {
+    std::memset(to, 0, width);
+  } else {
+    std::memcpy(to, from, width);
+  }
+}
+
+std::unique_ptr<Kernel> compile_gather_elements(const KernelRequest& request, PackCache&) {
+  return make_kernel(
+      [walk = ElementWalk(request), r = Request(request)](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+        const std::byte* const x = data_of(inputs[0]);
+        std::byte* const y = data_of(outputs[0]);
+        const Indices indices(inputs[1], r.wide, walk.extent, stream);
+        const auto copy = r.width == 1   ? copy_element<1>
+                          : r.width == 2 ? copy_element<2>
+                          : r.width == 4 ? copy_element<4>
+                                         : copy_element<8>;
+        const std::int64_t elements = walk.elements();
+        const std::int64_t parts = part_count(static_cast<double>(elements), kElementsPerPart, elements);
+        stream.pool().parallel_for(parts, [&](std::int64_t part) {
+          const Range range = range_of(elements, parts, part);
+          for (std::int64_t i = range.begin; i < range.end; ++i) {
+            const std::int64_t place = indices.place(i);
+            copy(y + static_cast<std::size_t>(i) * r.width,
+                 place < 0 ? nullptr : x + static_cast<std::size_t>(walk.offset(i) + place * walk.along) * r.width);
+          }
+        });
+      });
+}
+
+template <class T>
+T plus(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  } else {
+    return a + b;
+  }
+}
+
+// Calls f with a zero of every type that adds up as it is stored.
+template <class F>
+std::unique_ptr<Kernel> for_numbers(DType dtype, F f) {
+  return dispatch(dtype, [&](auto tag) -> std::unique_ptr<Kernel> {
+    using T = decltype(tag);
+    if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat> || std::is_same_v<T, bool>) {
+      return nullptr;
+    } else {
+      return f(tag);
+    }
+  });
+}
+
+std::unique_ptr<Kernel> compile_scatter_add(const KernelRequest& request, PackCache&) {
+  const std::size_t bytes =
+      static_cast<std::size_t>(request.inputs[0].type.shape.elements()) * dtype_size(request.inputs[0].type.dtype);
+  return for_numbers(request.inputs[0].type.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    return make_kernel([r = Request(request), bytes](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+      if (data_of(outputs[0]) != data_of(inputs[0])) std::memcpy(data_of(outputs[0]), data_of(inputs[0]), bytes);
+      T* const y = data_of<T>(outputs[0]);
+      const auto* const updates = data_of<T>(inputs[2]);
+      const Indices indices(inputs[1], r.wide, r.view.extent, stream);
+      // Parts along `outer` and along `inner`.
+      const double work = static_cast<double>(r.view.outer) * static_cast<double>(r.count * r.view.inner);
+      const std::int64_t across = part_count(work, kElementsPerPart, r.view.outer);
+      const std::int64_t along = part_count(work / static_cast<double>(across), kElementsPerPart, r.view.inner / 16);
+      stream.pool().parallel_for(across * along, [&](std::int64_t part) {
+        const Range rows = range_of(r.view.outer, across, part / along);
+        const Range run = range_of(r.view.inner, along, part % along);
+        for (std::int64_t outer = rows.begin; outer < rows.end; ++outer) {
+          for (std::int64_t i = 0; i < r.count; ++i) {
+            const std::int64_t place = indices.place(i);
+            if (place < 0) continue;
+            T* const to = y + (outer * r.view.extent + place) * r.view.inner;
+            const T* const from = updates + (outer * r.count + i) * r.view.inner;
+            for (std::int64_t k = run.begin; k < run.end; ++k) to[k] = plus(to[k], from[k]);
+          }
+        }
+      });
+    });
+  });
+}
+
+std::unique_ptr<Kernel> compile_scatter_elements_add(const KernelRequest& request, PackCache&) {
+  const std::size_t bytes =
+      static_cast<std::size_t>(request.inputs[0].type.shape.elements()) * dtype_size(request.inputs[0].type.dtype);
+  return for_numbers(request.inputs[0].type.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    return make_kernel([walk = ElementWalk(request), wide = Request(request).wide, bytes](
+                           CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+      if (data_of(outputs[0]) != data_of(inputs[0])) std::memcpy(data_of(outputs[0]), data_of(inputs[0]), bytes);
+      T* const y = data_of<T>(outputs[0]);
+      const auto* const updates = data_of<T>(inputs[2]);
+      const Indices indices(inputs[1], wide, walk.extent, stream);
+      // Lines along the axis do not collide: parts of the dimensions before it.
+      std::int64_t outer = 1, inner = 1;
+      for (std::size_t d = 0; d < walk.extents.size(); ++d) (d < walk.axis ? outer : inner) *= walk.extents[d];
+      const std::int64_t parts =
+          part_count(static_cast<double>(outer) * static_cast<double>(inner), kElementsPerPart, outer);
+      stream.pool().parallel_for(parts, [&](std::int64_t part) {
+        const Range range = range_of(outer, parts, part);
+        for (std::int64_t i = range.begin * inner; i < range.end * inner; ++i) {
+          const std::int64_t place = indices.place(i);
+          if (place < 0) continue;
+          T& to = y[walk.offset(i) + place * walk.along];
+          to = plus(to, updates[i]);
+        }
+      });
+    });
+  });
+}
+
+const char* refuse_scatter(const KernelRequest& request) {
+  const DType dtype = request.inputs[0].type.dtype;
+  if (dtype == DType::f16 || dtype == DType::bf16) return refusal::kDType;
+  return refuse_strided(request);
+}
+
+constexpr Implementation kTable[] = {
+    {.op = "gather", .kernel = "gather", .refuse = refuse_strided, .compile = compile_gather},
+    {.op = "gather_elements", .kernel = "gather", .refuse = refuse_strided, .compile = compile_gather_elements},
+    {.op = "scatter_add", .kernel = "scatter", .refuse = refuse_scatter, .compile = compile_scatter_add},
+    {.op = "scatter_elements_add",
+     .kernel = "scatter",
+     .refuse = refuse_scatter,
+     .compile = compile_scatter_elements_add},
+    {.op = "scatter_add",
+     .kernel = "scatter_widened",
+     .refuse = widened_refusal<refuse_scatter>,
+     .compile = widened<compile_scatter_add>},
+    {.op = "scatter_elements_add",
+     .kernel = "scatter_widened",
+     .refuse = widened_refusal<refuse_scatter>,
+     .compile = widened<compile_scatter_elements_add>},
+};
+
+}  // namespace
+
+std::span<const Implementation> indexing_implementations() { return kTable; }
+
+}  // namespace ml::cpu

@@ -1,0 +1,27 @@
+// How work is cut into parts: by size alone, so that results do not depend on how many threads there are.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace ml::cpu {
+
+// Parts of at least `grain` units each, at most `most`, at least one.
+inline std::int64_t part_count(double work, double grain, std::int64_t most) {
+  const double parts = std::min(work / grain, 64.0);
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(parts), 1, std::max<std::int64_t>(most, 1));
+}
+
+// Part `part` of [0, extent) cut into `parts`, with boundaries at multiples of `unit`.
+struct Range {
+  std::int64_t begin, end;
+  std::int64_t size() const { return end - begin; }
+};
+inline Range range_of(std::int64_t extent, std::int64_t parts, std::int64_t part, std::int64_t unit = 1) {
+  const std::int64_t units = (extent + unit - 1) / unit;
+  return {std::min(units * part / parts * unit, extent), std::min(units * (part + 1) / parts * unit, extent)};
+}
+
+constexpr std::size_t aligned_size(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace ml::cpu
