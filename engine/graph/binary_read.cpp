@@ -248,14 +248,14 @@ Graph deserialize(std::span<const std::byte> bytes, std::span<const std::shared_
     bytes = std::as_bytes(std::span(aligned)).first(bytes.size());
   }
   flatbuffers::Verifier::Options limits;
-  limits.max_depth = 3 * kMaxGraphDepth + 8;  // a graph, a node and a field each
+  limits.max_depth = 3 * (kMaxGraphDepth + 1) + 2;  // a graph, a node and a field each
   limits.max_tables =
       static_cast<flatbuffers::uoffset_t>(bytes.size() / 4);  // less than that only when they are shared
   flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), limits);
   if (!fb::VerifyGraphBuffer(verifier))
     corrupt("not a well-formed graph of " + std::to_string(bytes.size()) + " bytes");
   const fb::Graph& root = *fb::GetGraph(bytes.data());
-  Graph graph = Reader(bytes.size(), blobs).read(root, 1);
+  Graph graph = Reader(bytes.size(), blobs).read(root, 0);
   verify(graph);
   return graph;
 }

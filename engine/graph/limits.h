@@ -8,7 +8,7 @@ namespace ml {
 
 // A constant of at most this many bytes stands inside the graph, a larger one is a reference to a blob.
 inline constexpr std::uint64_t kInlineConstantBytes = 4096;
-// Subgraphs within subgraphs: how many graphs deep.
+// Levels of subgraphs below the outermost graph.
 inline constexpr int kMaxGraphDepth = 16;
 // Of one graph in either form.
 inline constexpr std::size_t kMaxGraphBytes = std::size_t{64} << 20;

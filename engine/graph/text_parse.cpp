@@ -114,7 +114,7 @@ class Parser {
 
   Graph whole() {
     const Token start = lexer_.peek();
-    Graph graph = graph_body(1);
+    Graph graph = graph_body(0);
     if (lexer_.peek().kind != Kind::end)
       text::fail_at(lexer_.peek(), "expected the end of the text, found " + describe(lexer_.peek()));
     placed(start, [&] { verify(graph); });

@@ -8,13 +8,13 @@
 #include <unordered_set>
 
 #include "engine/graph/graph.h"
+#include "engine/graph/limits.h"
 #include "ml/error.h"
 
 namespace ml {
 namespace {
 
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 48;  // of one tensor; leaves room for arithmetic on offsets
-constexpr int kMaxDepth = 32;                              // of subgraphs in subgraphs
 constexpr std::uint64_t kMaxNodes = 1u << 24;              // with every subgraph written out where it is used
 
 [[noreturn]] void fail(const std::string& what) { throw Error(Code::invalid_argument, what); }
@@ -81,13 +81,13 @@ Extent check_body(const Graph& body, int depth, Seen& seen) {
   if (found != seen.end()) {
     extent = found->second;
   } else {
-    if (depth > kMaxDepth) fail("subgraphs are nested more than " + std::to_string(kMaxDepth) + " deep");
+    if (depth > kMaxGraphDepth) fail("subgraphs are nested more than " + std::to_string(kMaxGraphDepth) + " deep");
     if (!body.donations().empty()) fail("subgraph '" + body.name + "' donates; only the outermost graph can");
     extent = check_graph(body, depth, seen);
     seen.emplace(&body, extent);
   }
-  if (depth + extent.height > kMaxDepth) {
-    fail("subgraphs are nested more than " + std::to_string(kMaxDepth) + " deep");
+  if (depth + extent.height > kMaxGraphDepth) {
+    fail("subgraphs are nested more than " + std::to_string(kMaxGraphDepth) + " deep");
   }
   return extent;
 }
