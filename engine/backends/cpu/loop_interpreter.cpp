@@ -15,13 +15,13 @@ using codegen::LoopOperand;
 
 constexpr std::size_t kRegisterFile = 24 * 1024;  // of the first-level cache; the operands want the rest
 constexpr std::size_t kMaxTile = 2048;
-constexpr std::size_t kMinTile = 64;
+constexpr std::size_t kMinTile = 32;
 constexpr std::int64_t kPointsPerPart = 16 * 1024;
 constexpr std::int64_t kMaxParts = 64;
 constexpr std::int64_t kMinRun = 512;  // elements of the innermost dimension that a part should at least have
 
 // With the least tile a program may need more than the cache share; past this it is refused.
-constexpr std::size_t kRegisterFileLimit = 2 * kRegisterFile;
+constexpr std::size_t kRegisterFileLimit = 64 * 1024;
 
 std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -97,7 +97,7 @@ void LoopInterpreter::choose_tile() {
   std::size_t width = 1;
   for (const Step& step : steps_) width = std::max(width, step.value_width);
   const std::size_t registers = std::max<std::size_t>(program_.registers, 1);
-  tile_ = std::clamp(kRegisterFile / (registers * width) / 64 * 64, kMinTile, kMaxTile);
+  tile_ = std::clamp(kRegisterFile / (registers * width) / kMinTile * kMinTile, kMinTile, kMaxTile);
   register_bytes_ = tile_ * width;
 }
 
