@@ -14,9 +14,6 @@
 namespace ml {
 namespace {
 
-constexpr std::int64_t kMaxBytes = std::int64_t{1} << 48;  // of one tensor; leaves room for arithmetic on offsets
-constexpr std::uint64_t kMaxNodes = 1u << 24;              // with every subgraph written out where it is used
-
 [[noreturn]] void fail(const std::string& what) { throw Error(Code::invalid_argument, what); }
 
 std::string text(const TensorType& type) { return std::string(dtype_name(type.dtype)) + type.shape.str(); }
@@ -29,7 +26,7 @@ void check_type(const TensorType& type) {
   auto bytes = static_cast<std::int64_t>(dtype_size(type.dtype));
   for (const std::int64_t extent : type.shape.dims()) {
     if (extent < 0 && extent != kUnknown) fail("a dimension cannot be " + std::to_string(extent));
-    if (extent > 0 && (__builtin_mul_overflow(bytes, extent, &bytes) || bytes > kMaxBytes)) {
+    if (extent > 0 && (__builtin_mul_overflow(bytes, extent, &bytes) || bytes > kMaxTensorBytes)) {
       fail(text(type) + " is larger than 2^48 bytes");
     }
   }
@@ -75,20 +72,21 @@ using Seen = std::unordered_map<const Graph*, Extent>;
 
 Extent check_graph(const Graph& graph, int depth, Seen& seen);
 
+[[noreturn]] void too_deep() { fail("subgraphs are nested more than " + std::to_string(kMaxGraphDepth) + " deep"); }
+[[noreturn]] void too_many() { fail("the graph has more than 2^24 nodes with its subgraphs"); }
+
 Extent check_body(const Graph& body, int depth, Seen& seen) {
   const auto found = seen.find(&body);
   Extent extent;
   if (found != seen.end()) {
     extent = found->second;
   } else {
-    if (depth > kMaxGraphDepth) fail("subgraphs are nested more than " + std::to_string(kMaxGraphDepth) + " deep");
+    if (depth > kMaxGraphDepth) too_deep();
     if (!body.donations().empty()) fail("subgraph '" + body.name + "' donates; only the outermost graph can");
     extent = check_graph(body, depth, seen);
     seen.emplace(&body, extent);
   }
-  if (depth + extent.height > kMaxGraphDepth) {
-    fail("subgraphs are nested more than " + std::to_string(kMaxGraphDepth) + " deep");
-  }
+  if (depth + extent.height > kMaxGraphDepth) too_deep();
   return extent;
 }
 
@@ -131,7 +129,7 @@ Extent check_node(const Graph& graph, std::uint32_t index, ValueId first_free, i
     const Extent extent = check_body(*body, depth + 1, seen);
     below.height = std::max(below.height, extent.height + 1);
     below.nodes += extent.nodes;
-    if (below.nodes > kMaxNodes) fail("the graph has more than 2^24 nodes with its subgraphs");
+    if (below.nodes > kMaxGraphNodes) too_many();
   }
   const std::vector<TensorType> types = infer(*node.op, types_of(graph, node.inputs), *node.attributes);
   if (types.size() != node.output_count) {
@@ -229,7 +227,7 @@ Extent check_graph(const Graph& graph, int depth, Seen& seen) {
       const Extent below = check_node(graph, i, first_free, depth, seen);
       extent.height = std::max(extent.height, below.height);
       extent.nodes += below.nodes;
-      if (extent.nodes > kMaxNodes) fail("the graph has more than 2^24 nodes with its subgraphs");
+      if (extent.nodes > kMaxGraphNodes) too_many();
       first_free = node.first_output + node.output_count;
     } catch (const Error& error) {
       const std::string name = node.op == nullptr ? "?" : std::string(node.op->name);

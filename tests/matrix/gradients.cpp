@@ -14,6 +14,7 @@
 #include "engine/runtime/evaluate.h"
 #include "engine/runtime/resources.h"
 #include "ml/error.h"
+#include "tests/matrix/values.h"
 
 namespace ml::test {
 
@@ -34,19 +35,19 @@ std::vector<GradientCase> all_cases() {
   return all;
 }
 
-Doubles draw(const Parameter& parameter, std::mt19937& random) {
+Doubles draw(const Parameter& parameter, std::mt19937_64& random) {
   Doubles values(static_cast<std::size_t>(parameter.shape.elements()));
   const auto [kind, low, high] = parameter.values;
   const auto between = [&](double from, double to) { return std::uniform_real_distribution(from, to)(random); };
   const double step = (high - low) / static_cast<double>(std::max<std::size_t>(values.size(), 1));
   for (std::size_t i = 0; i < values.size(); ++i) {
     switch (kind) {
-      case Values::Kind::uniform: values[i] = between(low, high); break;
-      case Values::Kind::apart: values[i] = low + step * (static_cast<double>(i) + between(1.0 / 3, 2.0 / 3)); break;
-      case Values::Kind::fraction: values[i] = std::floor(between(low, high)) + between(0.25, 0.75); break;
+      case Draw::Kind::uniform: values[i] = between(low, high); break;
+      case Draw::Kind::apart: values[i] = low + step * (static_cast<double>(i) + between(1.0 / 3, 2.0 / 3)); break;
+      case Draw::Kind::fraction: values[i] = std::floor(between(low, high)) + between(0.25, 0.75); break;
     }
   }
-  if (kind == Values::Kind::apart) std::ranges::shuffle(values, random);
+  if (kind == Draw::Kind::apart) std::ranges::shuffle(values, random);
   return values;
 }
 
@@ -85,7 +86,7 @@ class Program {
 
 class Check {
  public:
-  Check(const GradientCase& c, Device& device, unsigned seed) : case_(c), device_(device), random_(seed) {
+  Check(const GradientCase& c, Device& device) : case_(c), device_(device), random_(random_for(c.name)) {
     for (const Parameter& parameter : c.parameters) {
       parameters_.push_back(input(graph_, "x" + std::to_string(parameters_.size()), DType::f64, parameter.shape));
       inputs_.push_back(tensor(parameter.shape, draw(parameter, random_)));
@@ -164,7 +165,7 @@ class Check {
 
   const GradientCase& case_;
   Device& device_;
-  std::mt19937 random_;
+  std::mt19937_64 random_;
   Graph graph_;
   Vars parameters_;
   std::vector<HostTensor> inputs_;
@@ -172,13 +173,11 @@ class Check {
 };
 
 TEST(Gradients, AgreeWithDifferencesForEveryRow) {
-  const int wanted = GTEST_FLAG_GET(random_seed);
-  const unsigned seed = wanted != 0 ? static_cast<unsigned>(wanted) : std::random_device{}() % 99999 + 1;
-  SCOPED_TRACE("repeat with --gtest_random_seed=" + std::to_string(seed));
+  SCOPED_TRACE("ML_TEST_SEED=" + std::to_string(test_seed()));
   const std::unique_ptr<Device> device = create_reference_device();
   std::set<std::string_view> tried;
   for (const GradientCase& c : all_cases()) {
-    Check check(c, *device, seed);
+    Check check(c, *device);
     try {
       check.run();
     } catch (const Error& error) {

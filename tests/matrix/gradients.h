@@ -9,7 +9,7 @@
 namespace ml::test {
 
 // What an input's elements are drawn from. Kinks are avoided here, not by tolerance.
-struct Values {
+struct Draw {
   enum class Kind {
     uniform,   // anywhere in [low, high]
     apart,     // in [low, high], no two of them closer than a third of an even spacing
@@ -19,15 +19,15 @@ struct Values {
   double low = -2;
   double high = 2;
 };
-inline constexpr Values kAnywhere{};
-inline constexpr Values kPositive{Values::Kind::uniform, 0.5, 2};
-inline constexpr Values kInside{Values::Kind::uniform, -0.8, 0.8};
-inline constexpr Values kApart{Values::Kind::apart, -2, 2};
-inline constexpr Values kFraction{Values::Kind::fraction, -3, 3};
+inline constexpr Draw kAnywhere{};
+inline constexpr Draw kPositive{Draw::Kind::uniform, 0.5, 2};
+inline constexpr Draw kInside{Draw::Kind::uniform, -0.8, 0.8};
+inline constexpr Draw kApart{Draw::Kind::apart, -2, 2};
+inline constexpr Draw kFraction{Draw::Kind::fraction, -3, 3};
 
 struct Parameter {
   Shape shape;
-  Values values = kAnywhere;
+  Draw values = kAnywhere;
 };
 
 using Vars = std::vector<Var>;

@@ -15,8 +15,8 @@ Vars binary(Graph&, Parameters x) {
   return {op(x[0], x[1])};
 }
 
-constexpr Values kNear1{Values::Kind::uniform, 0.4, 1.2};
-constexpr Values kNegative{Values::Kind::uniform, -2, -0.5};
+constexpr Draw kNear1{Draw::Kind::uniform, 0.4, 1.2};
+constexpr Draw kNegative{Draw::Kind::uniform, -2, -0.5};
 
 const GradientCase kCases[] = {
     {"neg", {{{5}}}, unary<neg>},
@@ -69,9 +69,9 @@ const GradientCase kCases[] = {
     {"mul broadcasts", {{{3, 1}}, {{1, 2}}}, binary<mul>},
     {"mul of scalars", {{{}}, {{}}}, binary<mul>},
     {"div broadcasts", {{{2, 3}}, {{3}, kPositive}}, binary<div>},
-    {"rem", {{{4}, {Values::Kind::uniform, 3.2, 3.8}}, {{4}, {Values::Kind::uniform, 1.3, 1.5}}}, binary<rem>},
+    {"rem", {{{4}, {Draw::Kind::uniform, 3.2, 3.8}}, {{4}, {Draw::Kind::uniform, 1.3, 1.5}}}, binary<rem>},
     {"rem of negative numbers",
-     {{{4}, {Values::Kind::uniform, -3.8, -3.2}}, {{4}, {Values::Kind::uniform, 1.3, 1.5}}},
+     {{{4}, {Draw::Kind::uniform, -3.8, -3.2}}, {{4}, {Draw::Kind::uniform, 1.3, 1.5}}},
      binary<rem>},
     {"pow", {{{4}, kPositive}, {{4}}}, binary<pow>},
     {"pow broadcasts", {{{2, 1}, kPositive}, {{3}}}, binary<pow>},
@@ -84,9 +84,9 @@ const GradientCase kCases[] = {
      [](Graph&, Parameters x) -> Vars {
        return {pow(x[0], x[1] - x[1] + x[0] - x[0])};  // exactly 0, with derivatives that must cancel
      }},
-    {"maximum", {{{4}, {Values::Kind::fraction, 0, 4}}, {{4}, {Values::Kind::uniform, 1.8, 2.2}}}, binary<maximum>},
+    {"maximum", {{{4}, {Draw::Kind::fraction, 0, 4}}, {{4}, {Draw::Kind::uniform, 1.8, 2.2}}}, binary<maximum>},
     {"minimum broadcasts",
-     {{{2, 2}, {Values::Kind::fraction, 0, 4}}, {{1}, {Values::Kind::uniform, 1.8, 2.2}}},
+     {{{2, 2}, {Draw::Kind::fraction, 0, 4}}, {{1}, {Draw::Kind::uniform, 1.8, 2.2}}},
      binary<minimum>},
     {"atan2", {{{4}, kPositive}, {{4}, kPositive}}, binary<atan2>},
     {"atan2 behind the axis", {{{4}, kPositive}, {{4}, kNegative}}, binary<atan2>},

@@ -72,6 +72,9 @@ const GradientCase kCases[] = {
      [](Graph& g, Parameters x) -> Vars {
        return {cross_entropy(x[0], indices(g, {2, 2}, {0, 2, 1, 1})).loss};
      }},
+    {"cross_entropy's log-sum-exp alone",
+     {{{3}}},
+     [](Graph& g, Parameters x) -> Vars { return {cross_entropy(x[0], indices(g, {}, {1})).log_sum_exp}; }},
 
     {"batch_norm",
      {{{3, 2, 2}}, {{2}}, {{2}}},
@@ -84,6 +87,12 @@ const GradientCase kCases[] = {
      [](Graph&, Parameters x) -> Vars {
        const Var y = batch_norm(x[0], {}, {}, 1e-2).y;
        return {y * y * y};
+     }},
+    {"batch_norm's statistics alone",
+     {{{3, 2}}},
+     [](Graph&, Parameters x) -> Vars {
+       const BatchNorm b = batch_norm(x[0], {}, {}, 1e-2);
+       return {b.mean * b.mean, b.variance};
      }},
     {"batch_norm_gradient",
      {{{3, 2, 2}}, {{3, 2, 2}}, {{2}}, {{2}, kPositive}, {{2}}},
@@ -124,6 +133,9 @@ const GradientCase kCases[] = {
     {"dropout",
      {{{3, 3}}},
      [](Graph& g, Parameters x) -> Vars { return {dropout(x[0] * x[0], random_state(g), 0.4).y}; }},
+    {"dropout of everything",
+     {{{4}}},
+     [](Graph& g, Parameters x) -> Vars { return {dropout(x[0], random_state(g), 1).y}; }},
 
     {"sgd_momentum_update",
      {{{3}}, {{3}}, {{3}}, {{}, kPositive}},
@@ -156,6 +168,15 @@ const GradientCase kCases[] = {
     {"call of which one result matters",
      {{{2}}, {{2}}},
      [](Graph&, Parameters x) -> Vars { return {call(product_and_sine(), x)[1]}; }},
+    {"call within call",
+     {{{2}}, {{2}}},
+     [](Graph&, Parameters x) -> Vars {
+       const auto outer = [](Parameters v) -> Vars {
+         const Vars inner = call(product_and_sine(), v);
+         return {inner[0] * inner[1] + v[0]};
+       };
+       return call(body({{2}, {2}}, outer), x);
+     }},
     {"if taken",
      {{{2}}, {{2}}},
      [](Graph& g, Parameters x) -> Vars { return if_else(truth(g, true), product_and_sine(), sum_and_cosine(), x); }},
@@ -167,6 +188,12 @@ const GradientCase kCases[] = {
      }},
     {"scan", {{{2}}, {{3, 2}}, {{2, 2}}}, recurrent<false>},
     {"scan from the end", {{{2}}, {{3, 2}}, {{2, 2}}}, recurrent<true>},
+    {"scan's last turn alone",
+     {{{2}}, {{3, 2}}, {{2, 2}}},
+     [](Graph& g, Parameters x) -> Vars { return {recurrent<false>(g, x)[0]}; }},
+    {"scan's turns without the last carry",
+     {{{2}}, {{3, 2}}, {{2, 2}}},
+     [](Graph& g, Parameters x) -> Vars { return {recurrent<false>(g, x)[2]}; }},
     {"scan of no slices", {{{2}}, {{0, 2}}, {{2, 2}}}, recurrent<false>},
     {"scan of a length",
      {{{2}}, {{2}}},
