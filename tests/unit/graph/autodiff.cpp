@@ -171,5 +171,52 @@ TEST(Autodiff, SaysWhatDoesNotFit) {
             "gradients: reduce_sum has an operand of unknown extent: f32[?] (bind the graph first)");
 }
 
+// Every node of the tables of shapes whose row has a gradient, in every floating dtype that its rule takes: the rules
+// append what verifies and answer the types of the inputs, for their own gradients too.
+TEST(Autodiff, FitsEveryFloatingDType) {
+  for (const ShapeCase& c : all_shape_cases()) {
+    if (c.expects[0] == '!') continue;
+    Graph built;
+    c.build(built);
+    for (const Node& node : built.nodes()) {
+      if (node.op->gradient.rule == nullptr) continue;
+      for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16}) {
+        Graph g;
+        std::vector<Var> inputs, wrt, outputs;
+        bool known = true;
+        for (TensorType type : types_of(built, node.inputs)) {
+          known = known && type.shape.known();
+          if (is_floating(type.dtype)) type.dtype = dtype;
+          inputs.push_back(input(g, "x" + std::to_string(inputs.size()), type.dtype, type.shape));
+          if (is_floating(type.dtype)) wrt.push_back(inputs.back());
+        }
+        if (!known || wrt.empty()) continue;
+        try {
+          outputs = emit_all(node.op->name, inputs, node.attributes);
+        } catch (const Error&) {
+          continue;  // bodies of control flow have types of their own
+        }
+        const std::string where = std::string(c.name) + ": " + std::string(node.op->name) + " in " +
+                                  std::string(dtype_name(dtype)) + ", order ";
+        for (int order = 1; order <= 2; ++order) {
+          std::erase_if(outputs, [](Var x) { return !is_floating(x.dtype()); });
+          std::vector<Var> seeds;
+          for (const Var& y : outputs) {
+            seeds.push_back(input(g, "d" + std::to_string(g.inputs().size()), y.dtype(), y.shape()));
+          }
+          try {
+            outputs = gradients(outputs, seeds, wrt);
+            verify(g);
+          } catch (const Error& error) {
+            ADD_FAILURE() << where << order << ": " << error.what();
+            break;
+          }
+          for (std::size_t i = 0; i < wrt.size(); ++i) EXPECT_EQ(outputs[i].type(), wrt[i].type()) << where << order;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ml::test
