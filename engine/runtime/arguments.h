@@ -1,0 +1,29 @@
+// From the records in a client's arena to arguments that can be used: copied once, the copy checked, the copy used.
+#pragma once
+
+#include <string>
+
+#include "engine/runtime/session.h"
+#include "engine/runtime/task.h"
+
+namespace ml::runtime {
+
+// Copies the descriptor's table into the task's call, checks every record and finds what it names; arenas are counted
+// as used until release_arguments(). False: task.status and message say why.
+bool take_arguments(Task& task, Session& session);
+void release_arguments(Call& call);
+
+// Whether the arguments are what the program takes: how many, which way, dtypes, ranks, donated pairs.
+bool match_program(Task& task, const Program& program);
+// Whether each output has room for what the plan makes; writes dims and needed back when one has not.
+bool check_capacities(Task& task, const Plan& plan);
+// Tells the client what each output is.
+void answer_outputs(const Call& call, std::span<const TensorType> outputs);
+// Whether what is written overlaps nothing else, but for donated pairs. For an executor.
+bool check_overlaps(Task& task, std::size_t inputs);
+
+// COPY's two and COMPILE's list.
+bool match_copy(Task& task);
+bool match_compile(Task& task, const SessionLimits& limits);
+
+}  // namespace ml::runtime

@@ -1,0 +1,147 @@
+// The C door: struct sizes are checked, exceptions become codes, and nothing else happens here.
+#include "engine/runtime/embedded.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "engine/runtime/devices.h"
+#include "engine/runtime/status.h"
+#include "engine/runtime/worker.h"
+#include "ml/error.h"
+
+namespace rt = ml::runtime;
+
+struct mlengine_worker {
+  rt::Worker worker;
+};
+struct mlengine_session {
+  rt::Worker& worker;
+  rt::Session& session;
+};
+struct mlengine_queue {
+  rt::Worker& worker;
+  rt::Queue& queue;
+};
+
+namespace {
+
+constexpr uint32_t kDefaultDepth = 256;
+
+// A function, so that it can't be reached from outside, and thread-local, so that errors of threads don't mix.
+std::string& last_error() {
+  thread_local std::string text;
+  return text;
+}
+
+template <class F>
+int32_t guarded(F f) {
+  try {
+    last_error().clear();
+    f();
+    return 0;
+  } catch (...) {
+    rt::Failure failure = rt::describe_failure(std::current_exception());
+    std::ranges::replace(failure.message, MLRING_MESSAGE_PART, '\n');
+    last_error() = std::move(failure.message);
+    return failure.status;
+  }
+}
+
+// The caller's options as this version knows them; fields that an older caller lacks are zero.
+template <class Options>
+Options read_options(const Options* options) {
+  Options known{};
+  if (options == nullptr) return known;
+  if (options->size < sizeof(known.size)) {
+    throw ml::Error(ml::Code::invalid_argument, "a struct's size is " + std::to_string(options->size), {},
+                    "set it to sizeof of the struct");
+  }
+  std::memcpy(static_cast<void*>(&known), options, std::min<std::size_t>(options->size, sizeof(known)));
+  return known;
+}
+
+template <class T>
+T or_default(T value, T preset) {
+  return value != 0 ? value : preset;
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t mlengine_version(void) { return MLENGINE_VERSION; }
+
+const char* mlengine_error(void) { return last_error().c_str(); }
+
+int32_t mlengine_worker_create(const struct mlengine_worker_options* options, struct mlengine_worker** worker) {
+  return guarded([&] {
+    const mlengine_worker_options wanted = read_options(options);
+    rt::WorkerOptions known;
+    known.executors = or_default(wanted.executors, known.executors);
+    if (wanted.spin_us != 0) known.spin = std::uint64_t{wanted.spin_us} * 1000;
+    if (wanted.park_us != 0) known.park = std::uint64_t{wanted.park_us} * 1000;
+    const int threads = wanted.threads != 0 ? static_cast<int>(wanted.threads) : rt::usable_cpus();
+    const char* device = wanted.device != nullptr ? wanted.device : "cpu";
+    *worker = new mlengine_worker{{rt::create_device(device, threads), known}};
+  });
+}
+
+void mlengine_worker_destroy(struct mlengine_worker* worker) { delete worker; }
+
+int32_t mlengine_session_create(struct mlengine_worker* worker, const struct mlengine_session_options* options,
+                                struct mlengine_session** session) {
+  return guarded([&] {
+    const mlengine_session_options wanted = read_options(options);
+    rt::SessionLimits limits;
+    limits.queues = or_default(wanted.queues, limits.queues);
+    limits.arenas = or_default(wanted.arenas, limits.arenas);
+    limits.handles = or_default(wanted.handles, limits.handles);
+    limits.plans = or_default(wanted.plans, limits.plans);
+    limits.device_bytes = or_default(wanted.device_bytes, limits.device_bytes);
+    limits.graph_bytes = or_default(wanted.graph_bytes, limits.graph_bytes);
+    rt::Worker& inner = worker->worker;
+    *session = new mlengine_session{inner, inner.create_session(limits)};
+  });
+}
+
+void mlengine_session_destroy(struct mlengine_session* session) {
+  if (session == nullptr) return;
+  session->worker.destroy_session(session->session);
+  delete session;
+}
+
+int32_t mlengine_queue_create(struct mlengine_session* session, uint32_t depth, struct mlengine_queue** queue,
+                              struct mlengine_queue_info* info) {
+  return guarded([&] {
+    mlengine_queue_info answer = read_options(info);
+    rt::Queue& inner = session->worker.create_queue(session->session, or_default(depth, kDefaultDepth));
+    *queue = new mlengine_queue{session->worker, inner};
+    answer.depth = inner.memory().depth();
+    answer.memory_fd = inner.memory().memory_fd();
+    answer.doorbell_fd = inner.memory().doorbell_fd();
+    answer.wake_fd = inner.memory().wake_fd();
+    answer.handle = inner.handle;
+    std::memcpy(static_cast<void*>(info), &answer, std::min<std::size_t>(info->size, sizeof(answer)));
+  });
+}
+
+void mlengine_queue_destroy(struct mlengine_queue* queue) {
+  if (queue == nullptr) return;
+  queue->worker.destroy_queue(queue->queue);
+  delete queue;
+}
+
+int32_t mlengine_arena_add(struct mlengine_session* session, void* base, uint64_t bytes, uint32_t* arena) {
+  return guarded([&] { *arena = session->worker.add_arena(session->session, base, bytes); });
+}
+
+int32_t mlengine_arena_remove(struct mlengine_session* session, uint32_t arena) {
+  return guarded([&] { session->worker.remove_arena(session->session, arena); });
+}
+
+}  // extern "C"

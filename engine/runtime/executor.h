@@ -1,0 +1,47 @@
+// A thread that runs plans and copies on a stream of its own.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#include "engine/runtime/mailbox.h"
+#include "engine/runtime/stream_context.h"
+#include "engine/runtime/task.h"
+#include "engine/runtime/wakeup.h"
+
+namespace ml::runtime {
+
+class Executor {
+ public:
+  // Polls for `spin` ns after work that was short before it sleeps; wakes the ring thread through `done`.
+  Executor(Device& device, Wakeup& done, std::uint64_t spin, std::uint32_t number);
+  ~Executor();  // nothing is with it any more
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // The ring thread's side. One task runs and one waits, so that cancelling and fairness between queues come late.
+  static constexpr std::uint32_t kDepth = 2;
+  std::uint32_t outstanding() const { return outstanding_; }
+  bool hand_over(Task& task);
+  Task* take_back();
+  bool has_results() const { return !results_.empty(); }
+
+ private:
+  void run();
+
+  StreamContext context_;
+  Wakeup& done_;
+  std::uint64_t spin_;
+  std::uint32_t outstanding_ = 0;
+  Mailbox<Task*, kDepth> work_;
+  Mailbox<Task*, kDepth> results_;
+  Sleeper sleeper_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+// What an executor does with one task: fills in its answer.
+void run_task(Task& task, StreamContext& context);
+
+}  // namespace ml::runtime

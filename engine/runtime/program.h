@@ -1,0 +1,69 @@
+// A loaded graph: what COMPILE makes and EXECUTE names. It owns what all its plans share (constants, packed weights),
+// so a new combination of shapes costs a plan and nothing else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/graph/graph.h"
+#include "engine/runtime/plan.h"
+#include "engine/runtime/resources.h"
+
+namespace ml::runtime {
+
+class Program {
+ public:
+  // `graph` has been verified. `plans` is how many are kept at most. When every shape is known, the one plan is made
+  // here; otherwise the first execution of each combination of shapes asks for its plan.
+  Program(const Graph& graph, Device& device, std::size_t plans);
+
+  // Of the graph as it was loaded: kUnknown where an extent is symbolic.
+  std::span<const TensorType> inputs() const { return inputs_; }
+  std::span<const TensorType> outputs() const { return outputs_; }
+  std::span<const Donation> donations() const { return graph_.donations(); }
+  // Per input, the output that takes its place, or kNotDonated.
+  static constexpr std::uint32_t kNotDonated = ~std::uint32_t{0};
+  std::uint32_t donated_to(std::size_t input) const { return donated_to_[input]; }
+  std::uint32_t donated_from(std::size_t output) const { return donated_from_[output]; }
+
+  // The plan for these shapes, or null; without allocating. `fits(i, shape)` says whether input i has that shape.
+  template <class Fits>
+  std::shared_ptr<const Plan> find(Fits fits);
+  // Makes a plan for these shapes. Any thread, beside find() and keep() on another.
+  std::shared_ptr<const Plan> prepare(std::span<const Shape> shapes);
+  // Keeps a plan for find(); the one that was used longest ago goes when there are too many.
+  void keep(std::shared_ptr<const Plan> plan);
+
+ private:
+  struct Kept {
+    std::shared_ptr<const Plan> plan;
+    std::uint64_t used;
+  };
+
+  ProgramResources resources_;
+  passes::Evaluate evaluate_;
+  Graph graph_;
+  std::vector<TensorType> inputs_, outputs_;
+  std::vector<std::uint32_t> donated_to_, donated_from_;
+  std::vector<Kept> plans_;
+  std::size_t limit_;
+  std::uint64_t clock_ = 0;
+};
+
+template <class Fits>
+std::shared_ptr<const Plan> Program::find(Fits fits) {
+  for (Kept& kept : plans_) {
+    const std::span<const TensorType> types = kept.plan->inputs();
+    bool all = true;
+    for (std::size_t i = 0; all && i < types.size(); ++i) all = fits(i, types[i].shape);
+    if (!all) continue;
+    kept.used = ++clock_;
+    return kept.plan;
+  }
+  return nullptr;
+}
+
+}  // namespace ml::runtime

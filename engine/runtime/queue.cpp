@@ -1,0 +1,405 @@
+#include "engine/runtime/queue.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <string>
+#include <utility>
+
+#include "engine/runtime/arguments.h"
+#include "engine/runtime/clock.h"
+#include "engine/runtime/ring_thread.h"
+
+namespace ml::runtime {
+namespace {
+
+constexpr std::size_t kBatch = 32;  // descriptors taken before other queues have their turn
+
+bool needs_call(std::uint32_t opcode) {
+  return opcode == MLRING_OP_COMPILE || opcode == MLRING_OP_EXECUTE || opcode == MLRING_OP_COPY ||
+         opcode == MLRING_OP_FREE;
+}
+
+std::string_view why_stopped(const Progress& progress) {
+  switch (progress.state()) {
+    case Progress::expired: return "the deadline passed";
+    case Progress::aborted: return "its queue ended";
+    default: return "cancelled";
+  }
+}
+
+}  // namespace
+
+Queue::Queue(RingThread& thread, Session& session, std::unique_ptr<RingMemory> memory)
+    : thread_(thread),
+      session_(session),
+      memory_(std::move(memory)),
+      ring_(memory_->worker_pages(), memory_->wake_fd()),
+      tasks_(memory_->depth()) {
+  for (std::uint32_t slot = 0; slot < tasks_.size(); ++slot) {
+    tasks_[slot].queue = this;
+    tasks_[slot].slot = slot;
+  }
+}
+
+Queue::~Queue() { assert(drained() && awaited_by_.empty()); }
+
+bool Queue::poll(std::uint64_t now) {
+  if (ended_) return false;
+  std::array<TakenDescriptor, kBatch> batch;
+  const std::size_t count = ring_.take(batch, now);
+  for (std::size_t i = 0; i < count; ++i) accept(batch[i], now);
+  if (ring_.fault() != MLRING_FAULT_NONE) end(MLRING_STATE_FAULTED);
+  if (count != 0) unpark(now);
+  return count != 0;
+}
+
+void Queue::publish(std::uint64_t now) {
+  if (ended_) return;
+  if (busy_ != 0) ring_.add_busy(std::exchange(busy_, 0));
+  ring_.publish();  // what was refused while taking, too
+  // A client that got an answer soon asks again.
+  if (std::exchange(answered_, false)) unpark(now);
+}
+
+// ---- taking -------------------------------------------------------------------------------------------------------
+
+void Queue::accept(const TakenDescriptor& taken, std::uint64_t now) {
+  Task& task = tasks_[taken.slot];
+  assert(task.stage == Task::Stage::none && task.call == nullptr);
+  task.sequence = taken.sequence;
+  task.descriptor = taken.descriptor;
+  task.status = MLRING_OK;
+  task.bytes = 0;
+  task.started = task.ended = now;
+  task.charged = 0;
+  task.awaited = nullptr;
+  task.progress.reset();
+  task.stage = Task::Stage::ordered;
+  if (task.descriptor.deadline != 0) {
+    if (task.descriptor.deadline <= now) return finish(task, MLRING_TIMEOUT, "the deadline had passed already");
+    thread_.note_deadline(task.descriptor.deadline);
+  }
+  if (needs_call(task.descriptor.opcode)) task.call = thread_.acquire_call();
+  if (!prepare(task)) return finish(task);
+  proceed(task);
+}
+
+bool Queue::prepare(Task& task) {
+  switch (task.descriptor.opcode) {
+    case MLRING_OP_EXECUTE: return prepare_execute(task);
+    case MLRING_OP_FREE: return prepare_free(task);
+    case MLRING_OP_WAIT: return prepare_wait(task);
+    case MLRING_OP_ALLOC: return prepare_alloc(task);
+    case MLRING_OP_COPY:
+      if (!take_arguments(task, session_) || !match_copy(task)) return false;
+      break;
+    case MLRING_OP_COMPILE:
+      if (!take_arguments(task, session_) || !match_compile(task, session_.limits)) return false;
+      for (std::size_t i = 1; i < task.call->arguments.size(); ++i) task.charged += task.call->arguments[i].bytes;
+      if (!session_.charge(task.charged)) {
+        task.charged = 0;
+        task.fail(MLRING_NO_SPACE, "the session's device memory is used up");
+        return false;
+      }
+      break;
+    default: return true;  // NOP, CANCEL
+  }
+  for (const Argument& argument : task.call->arguments) {
+    if (argument.memory != nullptr) touch(task, argument.record.handle);
+  }
+  return true;
+}
+
+bool Queue::prepare_execute(Task& task) {
+  const Object* object = session_.handles.find(task.descriptor.handle);
+  if (object == nullptr || !object->program) {
+    task.fail(MLRING_NOT_FOUND, "the handle names no program, or no longer");
+    return false;
+  }
+  task.call->program = object->program;
+  if (!take_arguments(task, session_) || !match_program(task, *task.call->program)) return false;
+  touch(task, task.descriptor.handle);
+  for (const Argument& argument : task.call->arguments) {
+    if (argument.memory != nullptr) touch(task, argument.record.handle);
+  }
+  return true;
+}
+
+bool Queue::prepare_free(Task& task) {
+  const Object* object = session_.handles.find(task.descriptor.handle);
+  if (object == nullptr || object->queue != nullptr) {
+    task.fail(MLRING_NOT_FOUND, object == nullptr ? "there is no such handle, or no longer" : "a queue isn't freed");
+    return false;
+  }
+  touch(task, task.descriptor.handle);
+  task.call->freed = session_.handles.retire(task.descriptor.handle);
+  task.call->frees = true;
+  task.call->charged_freed = task.call->freed.charged;
+  return true;
+}
+
+bool Queue::prepare_wait(Task& task) {
+  const Object* object = session_.handles.find(task.descriptor.handle);
+  if (object == nullptr || object->queue == nullptr || object->queue->ended()) {
+    task.fail(MLRING_NOT_FOUND, "the handle names no queue, or no longer");
+    return false;
+  }
+  if (object->queue == this && task.descriptor.operand >= task.sequence) {
+    task.fail(MLRING_INVALID_ARGUMENT, "it would wait for itself");
+    return false;
+  }
+  task.awaited = object->queue;
+  task.awaited->awaited_by_.push_back(&task);
+  return true;
+}
+
+bool Queue::prepare_alloc(Task& task) {
+  if (!session_.charge(task.descriptor.operand)) {
+    task.fail(MLRING_NO_SPACE, "the session's device memory is used up: " + std::to_string(session_.charged) + " of " +
+                                   std::to_string(session_.limits.device_bytes) + " bytes, and " +
+                                   std::to_string(task.descriptor.operand) + " more wanted");
+    return false;
+  }
+  task.charged = task.descriptor.operand;
+  return true;
+}
+
+bool Queue::in_flight(const Call::Before& before) const {
+  const Task& task = tasks_[before.slot];
+  return task.stage != Task::Stage::none && task.sequence == before.sequence;
+}
+
+void Queue::touch(Task& task, mlring_handle touched) {
+  if (last_touch_.size() <= touched.index) last_touch_.resize(std::size_t{touched.index} + 1, {0, 0});
+  Call::Before& last = last_touch_[touched.index];
+  if (last.sequence == task.sequence) return;
+  if (in_flight(last)) task.call->before.push_back(last);
+  last = {task.slot, task.sequence};
+}
+
+// ---- order --------------------------------------------------------------------------------------------------------
+
+void Queue::proceed(Task& task) {
+  task.stage = Task::Stage::ordered;
+  const bool after = (task.descriptor.flags & MLRING_AFTER) != 0;
+  if (after && ring_.completed_sequence() != task.sequence) return after_.push_back(task);
+  if (Call* call = task.call) {
+    for (; call->waited_for < call->before.size(); ++call->waited_for) {
+      const Call::Before& before = call->before[call->waited_for];
+      if (in_flight(before)) return tasks_[before.slot].waiters.push_back(task);
+    }
+  }
+  start(task);
+}
+
+bool Queue::settle() {
+  bool any = false;
+  for (;;) {
+    if (!after_.empty() && ring_.completed_sequence() == after_.front()->sequence)
+      unblocked_.push_back(*after_.pop_front());
+    Task* task = unblocked_.pop_front();
+    if (task == nullptr) break;
+    any = true;
+    proceed(*task);
+  }
+  wake_awaiting();
+  return any;
+}
+
+// WAITs, of any queue, for what this one has completed by now; all of them when it has ended.
+void Queue::wake_awaiting() {
+  if (awaited_by_.empty()) return;
+  const std::uint64_t completed = ring_.completed_sequence();
+  std::erase_if(awaited_by_, [&](Task* task) {
+    const bool reached = task->stage == Task::Stage::waiting && task->descriptor.operand < completed;
+    if (!ended_ && !reached) return false;
+    task->awaited = nullptr;
+    if (ended_)
+      task->queue->finish(*task, MLRING_NOT_FOUND, "the queue that it waits for has ended");
+    else
+      task->queue->finish(*task);
+    return true;
+  });
+}
+
+// ---- doing --------------------------------------------------------------------------------------------------------
+
+void Queue::start(Task& task) {
+  switch (task.descriptor.opcode) {
+    case MLRING_OP_NOP: return finish(task);
+    case MLRING_OP_CANCEL: return cancel(task);
+    case MLRING_OP_COMPILE: return hand_to_compiler(task);
+    case MLRING_OP_EXECUTE: return start_execute(task);
+    case MLRING_OP_WAIT:
+      if (task.descriptor.operand < task.awaited->ring_.completed_sequence()) return finish(task);
+      task.stage = Task::Stage::waiting;
+      waiting_.push_back(task);
+      return;
+    default: return make_ready(task);  // COPY, ALLOC, FREE
+  }
+}
+
+void Queue::start_execute(Task& task) {
+  Call& call = *task.call;
+  if (!call.plan) {
+    call.plan = call.program->find([&call](std::size_t i, const Shape& shape) {
+      const mlring_argument& record = call.arguments[i].record;
+      for (int axis = 0; axis < shape.rank(); ++axis) {
+        if (record.dims[axis] != static_cast<std::uint64_t>(shape[axis])) return false;
+      }
+      return true;
+    });
+  }
+  if (!call.plan) {
+    for (std::size_t i = 0; i < call.program->inputs().size(); ++i) {
+      const mlring_argument& record = call.arguments[i].record;
+      Shape shape;
+      for (std::uint32_t axis = 0; axis < record.rank; ++axis)
+        shape.append(static_cast<std::int64_t>(record.dims[axis]));
+      call.shapes.push_back(shape);
+    }
+    return hand_to_compiler(task);
+  }
+  if (!check_capacities(task, *call.plan)) return finish(task);
+  make_ready(task);
+}
+
+void Queue::make_ready(Task& task) {
+  task.stage = Task::Stage::ready;
+  ready_.push_back(task);
+}
+
+void Queue::hand_to_compiler(Task& task) {
+  task.stage = Task::Stage::compiling;
+  ++away_;
+  thread_.compile(task);
+}
+
+void Queue::come_back(Task& task) {
+  --away_;
+  const bool was_compiling = task.stage == Task::Stage::compiling;
+  if (was_compiling && task.status == MLRING_OK && task.progress.stopped()) {
+    const bool expired = task.progress.state() == Progress::expired;
+    return finish(task, expired ? MLRING_TIMEOUT : MLRING_CANCELLED, why_stopped(task.progress));
+  }
+  if (was_compiling && task.descriptor.opcode == MLRING_OP_EXECUTE && task.status == MLRING_OK) {
+    task.call->program->keep(task.call->plan);
+    return start_execute(task);
+  }
+  busy_ += task.ended - task.started;
+  finish(task);
+}
+
+void Queue::cancel(Task& task) {
+  const auto target = std::ranges::find_if(tasks_, [&task](const Task& other) {
+    return other.stage != Task::Stage::none && other.sequence == task.descriptor.operand && &other != &task;
+  });
+  if (target == tasks_.end() || target->descriptor.opcode == MLRING_OP_FREE) return finish(task);
+  if (target->stage == Task::Stage::compiling || target->stage == Task::Stage::running) {
+    task.bytes = target->progress.cancel() ? 1 : 0;
+    return finish(task);
+  }
+  task.bytes = 1;
+  finish(*target, MLRING_CANCELLED, "cancelled");
+  finish(task);
+}
+
+std::uint64_t Queue::expire(std::uint64_t now) {
+  std::uint64_t next = 0;
+  for (Task& task : tasks_) {
+    const std::uint64_t deadline = task.descriptor.deadline;
+    if (task.stage == Task::Stage::none || deadline == 0) continue;
+    if (deadline > now) {
+      next = next == 0 ? deadline : std::min(next, deadline);
+    } else if (task.stage == Task::Stage::compiling || task.stage == Task::Stage::running) {
+      task.progress.expire();
+    } else if (task.descriptor.opcode != MLRING_OP_FREE) {
+      finish(task, MLRING_TIMEOUT, "the deadline passed before it began");
+    }
+  }
+  return next;
+}
+
+// ---- answering ----------------------------------------------------------------------------------------------------
+
+void Queue::finish(Task& task, std::int32_t status, std::string_view message) {
+  task.fail(status, message);
+  finish(task);
+}
+
+void Queue::finish(Task& task) {
+  if (task.list != nullptr) task.list->remove(task);
+  if (task.awaited != nullptr) std::erase(task.awaited->awaited_by_, &task);
+  task.awaited = nullptr;
+  mlring_completion answer{};
+  answer.result = keep_result(task);
+  answer.status = task.status;
+  answer.bytes = task.bytes;
+  answer.started = task.started;
+  answer.ended = task.ended;
+  if (Call* call = task.call) {
+    if (task.status == MLRING_OK && task.descriptor.opcode == MLRING_OP_EXECUTE)
+      answer_outputs(*call, call->plan->outputs());
+    if (task.status == MLRING_OK && task.descriptor.opcode == MLRING_OP_COPY) {
+      const mlring_argument& from = call->arguments[0].record;
+      mlring_answer_argument(&call->table[1], from.rank, from.dims, call->arguments[0].bytes);
+    }
+    release_arguments(*call);
+    thread_.release_call(call);
+    task.call = nullptr;
+  }
+  task.stage = Task::Stage::none;
+  ring_.complete(task.slot, answer, task.message);
+  task.message.clear();
+  answered_ = true;
+  while (Task* waiter = task.waiters.pop_front()) unblocked_.push_back(*waiter);
+}
+
+// The handle of what the task made, if it did and the table has room; otherwise what it paid is given back.
+mlring_handle Queue::keep_result(Task& task) {
+  if (task.call != nullptr && task.call->frees) {
+    session_.discharge(task.call->charged_freed);
+    session_.handles.recycle(task.descriptor.handle.index);
+  }
+  Object object{std::move(task.made_memory), std::move(task.made_program), nullptr, task.charged};
+  task.made_memory = nullptr;
+  task.made_program = nullptr;
+  if (task.status == MLRING_OK && (object.memory || object.program)) {
+    if (const std::optional<mlring_handle> made = session_.handles.add(std::move(object))) return *made;
+    task.fail(MLRING_NO_SPACE, "the session's " + std::to_string(session_.limits.handles) + " handles are used up");
+  }
+  session_.discharge(task.charged);
+  task.charged = 0;
+  return {};
+}
+
+// ---- ending and parking -------------------------------------------------------------------------------------------
+
+void Queue::end(std::uint32_t state) {
+  if (ended_) return;
+  ended_ = true;
+  for (Task& task : tasks_) {
+    if (task.stage == Task::Stage::none) continue;
+    if (task.stage == Task::Stage::compiling || task.stage == Task::Stage::running)
+      task.progress.abort();
+    else
+      finish(task, MLRING_CANCELLED, "its queue ended");
+  }
+  wake_awaiting();
+  memory_->set_state(state);
+}
+
+bool Queue::park_if_idle(std::uint64_t now, std::uint64_t limit) {
+  if (ended_ || ring_.parked()) return true;
+  if (now - last_active_ < limit) return false;
+  return ring_.park();
+}
+
+void Queue::unpark(std::uint64_t now) {
+  if (ended_) return;
+  ring_.unpark();
+  last_active_ = now;
+}
+
+}  // namespace ml::runtime

@@ -1,0 +1,107 @@
+// One queue as the ring thread sees it: takes its descriptors, keeps their order, answers them.
+//
+// A descriptor is looked at when it is taken: handles mean what they mean then, so what a FREE names is gone for
+// everything behind it. It starts once the earlier ones that it is ordered behind are done: those that touch one of its
+// handles, or all of them with AFTER.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "engine/runtime/ring_memory.h"
+#include "engine/runtime/session.h"
+#include "engine/runtime/task.h"
+#include "engine/runtime/worker_ring.h"
+
+namespace ml::runtime {
+
+class RingThread;
+
+class Queue {
+ public:
+  Queue(RingThread& thread, Session& session, std::unique_ptr<RingMemory> memory);
+  ~Queue();
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  const RingMemory& memory() const { return *memory_; }
+  Session& session() const { return session_; }
+  mlring_handle handle{};  // in the session's table
+
+  // Takes what is there, up to a batch. True: there was something.
+  bool poll(std::uint64_t now);
+  // Starts what may start now. True: there was something.
+  bool settle();
+  // Shows the client what was answered.
+  void publish(std::uint64_t now);
+
+  // A task that came back from an executor or the compile thread.
+  void come_back(Task& task);
+  // The next task for an executor, or null.
+  Task* pop_ready() { return ready_.pop_front(); }
+  void leaves(Task& task) {
+    task.stage = Task::Stage::running;
+    ++away_;
+  }
+  // Stops what is past its deadline. The next one to look at, or 0.
+  std::uint64_t expire(std::uint64_t now);
+
+  // Ends it for good: what has not started is dropped, what runs is stopped.
+  void end(std::uint32_t state);
+  bool ended() const { return ended_; }
+  // Nothing of it is with another thread.
+  bool drained() const { return away_ == 0; }
+
+  bool parked() const { return ring_.parked(); }
+  // Parks it when it has been idle for so long; true when it is parked.
+  bool park_if_idle(std::uint64_t now, std::uint64_t limit);
+  void unpark(std::uint64_t now);
+
+ private:
+  void accept(const TakenDescriptor& taken, std::uint64_t now);
+  // What a descriptor means, before it waits for anything. False: refused, the task says why.
+  bool prepare(Task& task);
+  bool prepare_execute(Task& task);
+  bool prepare_free(Task& task);
+  bool prepare_wait(Task& task);
+  bool prepare_alloc(Task& task);
+  // Puts the task behind the last one that touched the handle.
+  void touch(Task& task, mlring_handle handle);
+
+  // Goes on with a task that isn't in a list: it waits for something, or starts.
+  void proceed(Task& task);
+  void start(Task& task);
+  void start_execute(Task& task);
+  void cancel(Task& task);
+  void make_ready(Task& task);
+  void hand_to_compiler(Task& task);
+
+  void finish(Task& task);
+  void finish(Task& task, std::int32_t status, std::string_view message = {});
+  mlring_handle keep_result(Task& task);
+  bool in_flight(const Call::Before& before) const;
+  void wake_awaiting();
+
+  RingThread& thread_;
+  Session& session_;
+  std::unique_ptr<RingMemory> memory_;
+  WorkerRing ring_;
+  std::vector<Task> tasks_;  // by slot
+  TaskList ready_;
+  TaskList after_;      // tasks with AFTER, oldest first
+  TaskList unblocked_;  // to be gone on with
+  TaskList waiting_;    // WAITs of this queue
+
+  // By handle number, the last task that touched it.
+  std::vector<Call::Before> last_touch_;
+  std::vector<Task*> awaited_by_;  // WAITs of any queue for this one
+  std::uint32_t away_ = 0;         // tasks with other threads
+  std::uint64_t busy_ = 0;
+  std::uint64_t last_active_ = 0;
+  bool ended_ = false;
+  bool answered_ = false;
+};
+
+}  // namespace ml::runtime

@@ -1,0 +1,47 @@
+// What the ring thread sleeps on: the doorbells of parked rings and a bell of its own for the other threads.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/runtime/mailbox.h"
+
+namespace ml::runtime {
+
+class Queue;
+
+class Wakeup {
+ public:
+  Wakeup();
+  ~Wakeup();
+  Wakeup(const Wakeup&) = delete;
+  Wakeup& operator=(const Wakeup&) = delete;
+
+  void add(Queue& queue, int doorbell_fd);
+  void remove(int doorbell_fd);
+
+  // Any thread, behind publishing work; a system call only when the ring thread sleeps.
+  void wake();
+
+  // The ring thread: sleeps until `deadline` (CLOCK_MONOTONIC ns, 0: none), unless ready() says that there is work.
+  // rung(queue) is called for each queue whose doorbell rang.
+  template <class Ready, class Rung>
+  void sleep(std::uint64_t deadline, Ready ready, Rung rung) {
+    asleep_.announce();
+    if (!ready()) wait(deadline);
+    asleep_.clear();
+    for (int i = 0; i < rung_count_; ++i) rung(*rung_[i]);
+    rung_count_ = 0;
+  }
+
+ private:
+  static constexpr int kBatch = 32;
+  void wait(std::uint64_t deadline);
+
+  SleepFlag asleep_;
+  int epoll_ = -1;
+  int bell_ = -1;
+  Queue* rung_[kBatch] = {};
+  int rung_count_ = 0;
+};
+
+}  // namespace ml::runtime

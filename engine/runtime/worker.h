@@ -1,0 +1,56 @@
+// A worker: one device, the threads that serve it, and the sessions of its clients. The embedded transport and the
+// daemon's worker process are both this.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/runtime/ring_thread.h"
+#include "engine/runtime/session.h"
+
+namespace ml::runtime {
+
+struct WorkerOptions {
+  std::uint32_t executors = 1;
+  // How long an idle executor polls after short work, and an idle ring is polled; ns. Defaults follow from how many
+  // CPUs there are: polling threads must not push working ones aside.
+  static constexpr std::uint64_t kByCpus = ~std::uint64_t{0};
+  std::uint64_t spin = kByCpus;
+  std::uint64_t park = kByCpus;
+};
+
+// All functions may be called from any thread but the ring thread; each session and queue is destroyed once.
+class Worker {
+ public:
+  explicit Worker(std::unique_ptr<Device> device, const WorkerOptions& options = {});
+  ~Worker();  // queues that are left go to MLRING_STATE_LOST
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  Device& device() const { return *device_; }
+
+  Session& create_session(const SessionLimits& limits = {});
+  void destroy_session(Session& session);
+
+  // Throws no_space when the session has as many as it may.
+  Queue& create_queue(Session& session, std::uint32_t depth);
+  // Ends it and comes back when nothing of it runs any more; the client's mapping stays the client's.
+  void destroy_queue(Queue& queue);
+
+  // Answers the arena's number; `base` is a multiple of 64. Comes back from removing when nothing uses it any more.
+  std::uint32_t add_arena(Session& session, void* base, std::uint64_t bytes);
+  void remove_arena(Session& session, std::uint32_t arena);
+
+ private:
+  void destroy_session(Session& session, std::uint32_t state);
+  void destroy_queue(Queue& queue, std::uint32_t state);
+
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<RingThread> thread_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Session>> sessions_;
+};
+
+}  // namespace ml::runtime
