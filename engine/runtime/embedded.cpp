@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "engine/runtime/devices.h"
 #include "engine/runtime/status.h"
@@ -17,6 +18,8 @@
 namespace rt = ml::runtime;
 
 struct mlengine_worker {
+  mlengine_worker(std::unique_ptr<ml::Device> device, const rt::WorkerOptions& options)
+      : worker(std::move(device), options) {}
   rt::Worker worker;
 };
 struct mlengine_session {
@@ -87,7 +90,7 @@ int32_t mlengine_worker_create(const struct mlengine_worker_options* options, st
     if (wanted.park_us != 0) known.park = std::uint64_t{wanted.park_us} * 1000;
     const int threads = wanted.threads != 0 ? static_cast<int>(wanted.threads) : rt::usable_cpus();
     const char* device = wanted.device != nullptr ? wanted.device : "cpu";
-    *worker = new mlengine_worker{{rt::create_device(device, threads), known}};
+    *worker = new mlengine_worker(rt::create_device(device, threads), known);
   });
 }
 

@@ -38,7 +38,7 @@ Object HandleTable::retire(mlring_handle handle) {
 void HandleTable::recycle(std::uint32_t index) { free_.push_back(index); }
 
 std::optional<std::uint32_t> ArenaTable::add(std::unique_ptr<Arena> arena) {
-  auto free = std::ranges::find(arenas_, nullptr);
+  auto free = std::ranges::find_if(arenas_, [](const std::unique_ptr<Arena>& entry) { return entry == nullptr; });
   if (free == arenas_.end()) {
     if (arenas_.size() >= limit_) return std::nullopt;
     free = arenas_.emplace(arenas_.end());

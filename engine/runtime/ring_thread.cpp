@@ -50,14 +50,14 @@ void RingThread::call(const std::function<bool()>& attempt) {
   if (call.error) std::rethrow_exception(call.error);
 }
 
-void RingThread::run_control_calls() {
+bool RingThread::run_control_calls() {
   if (control_pending_.load(std::memory_order_acquire)) {
     const std::lock_guard lock(control_mutex_);
     control_calls_.insert(control_calls_.end(), new_calls_.begin(), new_calls_.end());
     new_calls_.clear();
     control_pending_.store(false, std::memory_order_relaxed);
   }
-  if (control_calls_.empty()) return;
+  if (control_calls_.empty()) return false;
   std::vector<ControlCall*> finished;
   std::erase_if(control_calls_, [&finished](ControlCall* call) {
     try {
@@ -68,12 +68,13 @@ void RingThread::run_control_calls() {
     finished.push_back(call);
     return true;
   });
-  if (finished.empty()) return;
+  if (finished.empty()) return false;
   {
     const std::lock_guard lock(control_mutex_);
     for (ControlCall* call : finished) call->done = true;
   }
   control_done_.notify_all();
+  return true;
 }
 
 void RingThread::add_queue(Queue& queue) {
@@ -112,14 +113,11 @@ void RingThread::run() {
     const std::uint64_t now = monotonic_now();
     bool busy = poll_queues(now);
     busy |= collect();
+    busy |= run_control_calls();
+    busy |= expire(now);
     settle();
     busy |= dispatch();
     for (Queue* queue : queues_) queue->publish(now);
-    run_control_calls();
-    if (next_deadline_ != 0 && now >= next_deadline_) {
-      expire(now);
-      busy = true;
-    }
     if (busy) continue;
     if (park_idle(now))
       sleep(now);
@@ -182,12 +180,14 @@ bool RingThread::dispatch() {
   return any;
 }
 
-void RingThread::expire(std::uint64_t now) {
+bool RingThread::expire(std::uint64_t now) {
+  if (next_deadline_ == 0 || now < next_deadline_) return false;
   next_deadline_ = 0;
   for (Queue* queue : queues_) {
     const std::uint64_t next = queue->expire(now);
     if (next != 0) note_deadline(std::max(next, now + kDeadlineInterval));
   }
+  return true;
 }
 
 bool RingThread::park_idle(std::uint64_t now) {

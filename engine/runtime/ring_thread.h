@@ -56,8 +56,8 @@ class RingThread {
   bool collect();
   bool dispatch();
   void settle();
-  void run_control_calls();
-  void expire(std::uint64_t now);
+  bool run_control_calls();
+  bool expire(std::uint64_t now);
   bool park_idle(std::uint64_t now);
   void sleep(std::uint64_t now);
 

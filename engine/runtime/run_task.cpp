@@ -1,4 +1,5 @@
 // The work of executors: EXECUTE, COPY, ALLOC, and dropping what FREE took out of the table.
+#include <algorithm>
 #include <cstring>
 
 #include "engine/runtime/arguments.h"
@@ -58,10 +59,13 @@ void upload_inputs(const Call& call, Stream& stream) {
   }
 }
 
-void download_outputs(const Call& call, Stream& stream) {
-  for (std::size_t i = 0; i < call.outputs.size(); ++i) {
-    const Argument& argument = call.arguments[call.inputs.size() + i];
-    if (is_staged(argument)) stream.download(argument.host(), call.outputs[i]);
+void download_outputs(const Call& call, StreamContext& context) {
+  const std::span<const Argument> outputs = std::span(call.arguments).subspan(call.inputs.size());
+  // Donated state comes back to where it is being uploaded from: that must be over first.
+  const auto returns = [](const Argument& a) { return is_staged(a) && a.record.direction == MLRING_INOUT; };
+  if (std::ranges::any_of(outputs, returns)) context.synchronize();
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (is_staged(outputs[i])) context.stream().download(outputs[i].host(), call.outputs[i]);
   }
 }
 
@@ -71,7 +75,7 @@ void execute(Task& task, StreamContext& context) {
   place_operands(call, context);
   upload_inputs(call, context.stream());
   const bool ran = call.plan->run(context, call.inputs, call.outputs, &task.progress);
-  if (ran) download_outputs(call, context.stream());
+  if (ran) download_outputs(call, context);
   context.synchronize();
   const bool bad_index = context.stream().take_index_error();
   if (!ran || !task.progress.commit()) return report_stopped(task);

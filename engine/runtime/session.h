@@ -19,8 +19,8 @@ struct SessionLimits {
 };
 
 struct Session {
-  explicit Session(const SessionLimits& session_limits)
-      : limits(session_limits), handles(session_limits.handles), arenas(session_limits.arenas) {}
+  explicit Session(const SessionLimits& session_limits);
+  ~Session();
 
   bool charge(std::uint64_t bytes) {
     if (bytes > limits.device_bytes - charged) return false;

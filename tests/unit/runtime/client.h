@@ -1,0 +1,212 @@
+// A client of a worker, for tests: one session with one arena, and queues as a client maps them.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/graph/binary.h"
+#include "engine/graph/build.h"
+#include "engine/runtime/worker.h"
+#include "libmlclient/transport/client_ring.h"
+#include "libmlclient/transport/ring_mapping.h"
+
+namespace ml::test {
+
+struct Answer {
+  mlring_completion completion;
+  std::string message;
+  std::int32_t status() const { return completion.status; }
+};
+
+class TestQueue {
+ public:
+  TestQueue(runtime::Worker& worker, runtime::Session& session, std::uint32_t depth = 64)
+      : worker_(worker),
+        queue_(&worker.create_queue(session, depth)),
+        handle(queue_->handle),
+        mapping_(queue_->memory().memory_fd(), depth),
+        ring(mapping_.pages(), queue_->memory().doorbell_fd(), queue_->memory().wake_fd()) {}
+  ~TestQueue() { destroy(); }
+  TestQueue(const TestQueue&) = delete;
+  TestQueue& operator=(const TestQueue&) = delete;
+
+  void destroy() {
+    if (queue_ != nullptr) worker_.destroy_queue(*queue_);
+    queue_ = nullptr;
+  }
+  int memory_fd() const { return queue_->memory().memory_fd(); }
+
+  // Answers the descriptor's sequence.
+  std::uint64_t submit(const mlring_descriptor& descriptor) {
+    while (!ring.submit(descriptor)) {
+      if (ring.state() != transport::RingState::active) throw std::runtime_error("the queue has ended");
+      read_all();
+    }
+    return ring.next_sequence() - 1;
+  }
+  // Blocks until that descriptor is answered.
+  Answer wait(std::uint64_t sequence) {
+    for (;;) {
+      read_all();
+      if (const auto found = answers_.find(sequence); found != answers_.end()) {
+        Answer answer = std::move(found->second);
+        answers_.erase(found);
+        return answer;
+      }
+      if (!ring.wait() && ring.state() != transport::RingState::active) throw std::runtime_error("the queue has ended");
+    }
+  }
+  Answer run(const mlring_descriptor& descriptor) { return wait(submit(descriptor)); }
+  bool answered(std::uint64_t sequence) {
+    read_all();
+    return answers_.contains(sequence);
+  }
+  // The order in which answers came.
+  const std::vector<std::uint64_t>& order() const { return order_; }
+
+ private:
+  void read_all() {
+    transport::Completion completion;
+    std::string message;
+    while (ring.poll(completion, &message)) {
+      order_.push_back(completion.sequence);
+      answers_[completion.sequence] = {completion.entry, message};
+    }
+  }
+
+  runtime::Worker& worker_;
+  runtime::Queue* queue_;
+
+ public:
+  const mlring_handle handle;
+
+ private:
+  transport::RingMapping mapping_;
+
+ public:
+  transport::ClientRing ring;
+
+ private:
+  std::map<std::uint64_t, Answer> answers_;
+  std::vector<std::uint64_t> order_;
+};
+
+class TestClient {
+ public:
+  explicit TestClient(std::unique_ptr<Device> device, const runtime::WorkerOptions& options = {},
+                      const runtime::SessionLimits& limits = {})
+      : worker(std::move(device), options), session(worker.create_session(limits)) {
+    memory_ = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory_ == MAP_FAILED) throw std::runtime_error("mmap");
+    arena = worker.add_arena(session, memory_, kArenaBytes);
+  }
+  ~TestClient() {
+    worker.destroy_session(session);
+    munmap(memory_, kArenaBytes);
+  }
+  TestClient(const TestClient&) = delete;
+  TestClient& operator=(const TestClient&) = delete;
+
+  static constexpr std::uint64_t kArenaBytes = 4u << 20;
+  std::byte* at(std::uint64_t offset) const { return static_cast<std::byte*>(memory_) + offset; }
+  mlring_argument* table(std::uint64_t offset) const { return reinterpret_cast<mlring_argument*>(at(offset)); }
+
+  // Room in the arena.
+  std::uint64_t reserve(std::uint64_t bytes) {
+    const std::uint64_t offset = used_;
+    used_ += (bytes + 63) / 64 * 64;
+    if (used_ > kArenaBytes) throw std::runtime_error("the test's arena is full");
+    return offset;
+  }
+  std::uint64_t put(std::span<const std::byte> bytes) {
+    const std::uint64_t offset = reserve(bytes.size());
+    std::memcpy(at(offset), bytes.data(), bytes.size());
+    return offset;
+  }
+  std::uint64_t put(const std::vector<float>& values) { return put(std::as_bytes(std::span(values))); }
+  template <class T = float>
+  std::vector<T> get(std::uint64_t offset, std::size_t count) const {
+    std::vector<T> values(count);
+    std::memcpy(values.data(), at(offset), count * sizeof(T));
+    return values;
+  }
+
+  mlring_argument argument(std::uint32_t direction, DType dtype, const Shape& shape, std::uint64_t offset) const {
+    mlring_argument a{};
+    a.direction = direction;
+    a.dtype = static_cast<std::uint32_t>(dtype);
+    a.rank = static_cast<std::uint32_t>(shape.rank());
+    for (int i = 0; i < shape.rank(); ++i) a.dims[i] = static_cast<std::uint64_t>(shape[i]);
+    a.arena = arena;
+    a.offset = offset;
+    a.capacity = static_cast<std::uint64_t>(shape.elements()) * dtype_size(dtype);
+    return a;
+  }
+  mlring_argument behind(mlring_handle memory_handle, mlring_argument a, std::uint64_t offset = 0) const {
+    a.arena = 0;
+    a.handle = memory_handle;
+    a.offset = offset;
+    return a;
+  }
+  // A descriptor whose argument table lies in the arena.
+  mlring_descriptor with_arguments(std::uint32_t opcode, const std::vector<mlring_argument>& arguments) {
+    mlring_descriptor d{};
+    d.opcode = opcode;
+    d.argument_count = static_cast<std::uint32_t>(arguments.size());
+    if (arguments.empty()) return d;
+    d.argument_arena = arena;
+    d.argument_offset = put(std::as_bytes(std::span(arguments)));
+    return d;
+  }
+
+  mlring_descriptor compile(const Graph& graph) {
+    const BinaryGraph binary = serialize(graph);
+    std::vector<mlring_argument> arguments;
+    const auto add = [&](std::span<const std::byte> bytes) {
+      arguments.push_back(argument(MLRING_IN, DType::u8, Shape{static_cast<std::int64_t>(bytes.size())}, put(bytes)));
+    };
+    add(binary.bytes);
+    for (const auto& blob : binary.blobs) add(blob->bytes());
+    return with_arguments(MLRING_OP_COMPILE, arguments);
+  }
+  mlring_handle load(TestQueue& queue, const Graph& graph) {
+    const Answer answer = queue.run(compile(graph));
+    if (answer.status() != MLRING_OK) throw std::runtime_error(answer.message);
+    return answer.completion.result;
+  }
+  mlring_descriptor execute(mlring_handle program, const std::vector<mlring_argument>& arguments) {
+    mlring_descriptor d = with_arguments(MLRING_OP_EXECUTE, arguments);
+    d.handle = program;
+    return d;
+  }
+
+  runtime::Worker worker;
+  runtime::Session& session;
+  std::uint32_t arena = 0;
+
+ private:
+  void* memory_ = nullptr;
+  std::uint64_t used_ = 64;
+};
+
+inline mlring_descriptor descriptor_of(std::uint32_t opcode, std::uint64_t operand = 0, mlring_handle handle = {}) {
+  mlring_descriptor d{};
+  d.opcode = opcode;
+  d.operand = operand;
+  d.handle = handle;
+  return d;
+}
+inline mlring_descriptor after(mlring_descriptor d) {
+  d.flags |= MLRING_AFTER;
+  return d;
+}
+
+}  // namespace ml::test
