@@ -1,20 +1,18 @@
 // mlbench ring: what a NOP costs through the ring, spinning, asleep and in batches, beside an eventfd and a unix-socket
-// ping-pong. All threads of one side are on one CPU, those of the other side on another.
-#include <poll.h>
+// ping-pong. Clients are on one CPU, workers on another.
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <thread>
 
-#include "engine/runtime/ring_memory.h"
-#include "engine/runtime/worker_ring.h"
+#include "engine/runtime/embedded.h"
 #include "libmlclient/transport/client_ring.h"
 #include "libmlclient/transport/ring_mapping.h"
 #include "ml/error.h"
@@ -31,17 +29,6 @@ constexpr std::size_t batch_size = 32;
 
 void transfer(ssize_t done, std::size_t bytes) {
   if (done != static_cast<ssize_t>(bytes)) refuse("ping-pong");
-}
-
-// Time from one end of a round trip to the next, so that the clock is read once for each.
-void time_each(int count, std::vector<double>& samples, const std::function<void()>& round_trip) {
-  uint64_t before = now_ns();
-  for (int i = 0; i < count; ++i) {
-    round_trip();
-    const uint64_t after = now_ns();
-    samples.push_back(static_cast<double>(after - before));
-    before = after;
-  }
 }
 
 // Two eventfds, blocking: what the kernel takes to wake each side once.
@@ -102,72 +89,59 @@ class SocketPeer {
   std::thread thread_;
 };
 
-// A queue and a thread that answers NOPs: the worker's end and nothing else.
+// A worker of libmlengine.so with one queue: what an application that embeds the engine has.
 class NopQueue {
  public:
-  NopQueue(int cpu, bool parks_at_once)
-      : memory_(depth),
-        worker_(memory_.worker_pages(), memory_.wake_fd()),
-        mapping_(memory_.memory_fd(), depth),
-        client_(mapping_.pages(), memory_.doorbell_fd(), memory_.wake_fd()),
-        thread_([this, cpu, parks_at_once] { serve(cpu, parks_at_once ? 0 : 1'000'000); }) {}
-  ~NopQueue() {
-    stop_ = true;
-    memory_.set_state(MLRING_STATE_CLOSED);
-    thread_.join();
+  // The worker's threads inherit the CPU that they are made on. park_us: how long it polls an idle ring.
+  NopQueue(std::span<const int> cpus, int worker_cpu, uint32_t park_us) {
+    mlengine_worker_options options{};
+    options.size = sizeof options;
+    options.threads = 1;
+    options.device = "reference";
+    options.park_us = park_us;
+    pin(worker_cpu);
+    require(mlengine_worker_create(&options, &worker_));
+    pin(cpus);  // the client's end looks whether it has a CPU to spin on
+    require(mlengine_session_create(worker_, nullptr, &session_));
+    mlengine_queue_info info{};
+    info.size = sizeof info;
+    require(mlengine_queue_create(session_, depth, &queue_, &info));
+    mapping_.emplace(info.memory_fd, info.depth);
+    client_.emplace(mapping_->pages(), info.doorbell_fd, info.wake_fd);
   }
+  ~NopQueue() { mlengine_worker_destroy(worker_); }
+  NopQueue(const NopQueue&) = delete;
+  NopQueue& operator=(const NopQueue&) = delete;
 
   void round_trip(bool asleep) {
-    if (!client_.submit(mlring_descriptor{}) || !client_.wait({.long_work = asleep}) || !client_.poll(answer_)) lost();
+    if (!client_->submit(mlring_descriptor{}) || !client_->wait({.long_work = asleep}) || !client_->poll(answer_))
+      lost();
   }
   // Keeps the queue full of batches until so many NOPs are answered.
   void stream(std::size_t count) {
     static constexpr std::array<mlring_descriptor, batch_size> batch{};
     std::size_t sent = 0, answered = 0;
     while (answered < count) {
-      while (sent < count && client_.credits() >= batch_size) sent += client_.submit(batch);
-      if (!client_.wait({.completions = static_cast<uint32_t>(std::min(batch_size, count - answered))})) lost();
-      while (client_.poll(answer_)) ++answered;
+      while (sent < count && client_->credits() >= batch_size) sent += client_->submit(batch);
+      if (!client_->wait({.completions = static_cast<uint32_t>(std::min(batch_size, count - answered))})) lost();
+      while (client_->poll(answer_)) ++answered;
     }
   }
 
  private:
+  static void require(int32_t status) {
+    if (status < 0) throw Error(static_cast<Code>(-status), mlengine_error(), "engine");
+  }
   [[noreturn]] void lost() const {
-    throw Error(Code::internal, std::string("the ring ended: ") + mlring_fault_text(client_.fault()));
+    throw Error(Code::internal, std::string("the ring ended: ") + mlring_fault_text(client_->fault()));
   }
 
-  void serve(int cpu, uint64_t park_after) {
-    pin(cpu);
-    std::array<runtime::TakenDescriptor, batch_size> taken;
-    const pollfd doorbell{memory_.doorbell_fd(), POLLIN, 0};
-    uint64_t last_work = now_ns();
-    while (!stop_) {
-      const uint64_t now = now_ns();
-      const std::size_t n = worker_.take(taken, now);
-      if (n != 0) {
-        mlring_completion answer{};
-        answer.started = answer.ended = now;
-        for (std::size_t i = 0; i < n; ++i) worker_.complete(taken[i].slot, answer);
-        worker_.publish();
-        last_work = now;
-      } else if (now - last_work >= park_after && worker_.park()) {
-        pollfd on = doorbell;
-        poll(&on, 1, -1);
-        uint64_t count = 0;
-        [[maybe_unused]] const ssize_t got = read(doorbell.fd, &count, sizeof count);
-        worker_.unpark();
-        last_work = now_ns();
-      }
-    }
-  }
-
-  runtime::RingMemory memory_;
-  runtime::WorkerRing worker_;
-  transport::RingMapping mapping_;
-  transport::ClientRing client_;
+  mlengine_worker* worker_ = nullptr;
+  mlengine_session* session_ = nullptr;
+  mlengine_queue* queue_ = nullptr;
+  std::optional<transport::RingMapping> mapping_;
+  std::optional<transport::ClientRing> client_;
   transport::Completion answer_{};
-  std::atomic<bool> stop_{false};
-  std::thread thread_;
 };
 
 void report(const std::string& what, std::vector<double>& samples, const char* peer,
@@ -182,37 +156,39 @@ void report(const std::string& what, std::vector<double>& samples, const char* p
 int run_ring(const Options& options) {
   const std::vector<int> cpus = allowed_cpus();
   if (cpus.size() < 2) throw Error(Code::unsupported, "both ends must be on different CPUs, and there is only one");
+  NopQueue sleeper(cpus, cpus[1], 1);
+  NopQueue spinner(cpus, cpus[1], 1000);
   EventfdPeer eventfds(cpus[1]);
   SocketPeer sockets(cpus[1]);
+  pin(cpus[0]);
   const int rounds = options.quick ? 10 : 60;
+  const int warm_up = 100;  // until the one before has fallen asleep and this one is awake
   const int trips = 500;
-  const std::size_t stream = 32 * 1024;
+  const std::size_t nops = 32 * 1024;
   std::vector<double> spinning, asleep, rate, eventfd_trip, socket_trip, socket_rate;
 
-  // A spinning worker may not share its CPU with a peer's thread that is being measured, so it lives only in its turn.
-  const auto fresh = [&](bool parks_at_once, const std::function<void(NopQueue&)>& use) {
-    pin(cpus);  // an end made on a single CPU would never spin
-    NopQueue queue(cpus[1], parks_at_once);
-    pin(cpus[0]);
-    for (int i = 0; i < 50; ++i) queue.round_trip(parks_at_once);
-    use(queue);
+  const auto timed = [](std::vector<double>& samples, const auto& round_trip) {
+    for (int i = 0; i < warm_up; ++i) round_trip();
+    uint64_t before = now_ns();
+    for (int i = 0; i < trips; ++i) {  // from one end to the next, so that the clock is read once for each
+      round_trip();
+      const uint64_t after = now_ns();
+      samples.push_back(static_cast<double>(after - before));
+      before = after;
+    }
   };
   const std::function<void()> contestants[] = {
+      [&] { timed(socket_trip, [&] { sockets.round_trip(); }); },
+      [&] { timed(asleep, [&] { sleeper.round_trip(true); }); },
+      [&] { timed(eventfd_trip, [&] { eventfds.round_trip(); }); },
+      [&] { timed(spinning, [&] { spinner.round_trip(false); }); },
       [&] {
-        pin(cpus[0]);
-        time_each(trips, socket_trip, [&] { sockets.round_trip(); });
-      },
-      [&] { fresh(true, [&](NopQueue& queue) { time_each(trips, asleep, [&] { queue.round_trip(true); }); }); },
-      [&] { fresh(false, [&](NopQueue& queue) { time_each(trips, spinning, [&] { queue.round_trip(false); }); }); },
-      [&] { time_each(trips, eventfd_trip, [&] { eventfds.round_trip(); }); },
-      [&] {
-        fresh(false, [&](NopQueue& queue) {
-          const uint64_t before = now_ns();
-          queue.stream(stream);
-          rate.push_back(1e9 * static_cast<double>(stream) / static_cast<double>(now_ns() - before));
-        });
+        const uint64_t before = now_ns();
+        spinner.stream(nops);
+        rate.push_back(1e9 * static_cast<double>(nops) / static_cast<double>(now_ns() - before));
       },
       [&] {
+        for (int i = 0; i < warm_up; ++i) sockets.round_trip();
         const uint64_t before = now_ns();
         for (int i = 0; i < trips; ++i) sockets.round_trip();
         socket_rate.push_back(1e9 * trips / static_cast<double>(now_ns() - before));
