@@ -26,10 +26,10 @@ std::vector<Sample> matmul() {
       {"batch", {{{2, 3, 4, 5}}, {{2, 3, 5, 6}}}, product()},
       {"batches repeated", {{{2, 1, 4, 5}}, {{3, 6, 5}}}, product(false, true)},
       {"no batches", {{{0, 4, 5}}, {{5, 6}}}, product()},
-      {"exact", {{{17, 129}, Values::exact}, {{129, 19}, Values::exact}}, product()},
-      {"large", {{{131, 127}, Values::exact}, {{127, 137}, Values::exact}}, product()},
-      {"large, transposed", {{{129, 67}, Values::exact}, {{143, 129}, Values::exact}}, product(true, true)},
-      {"large batch", {{{65, 17, 19}, Values::exact}, {{19, 23}, Values::exact}}, product()},
+      {"exact", {{{17, 129}, Fill::exact}, {{129, 19}, Fill::exact}}, product()},
+      {"large", {{{131, 127}, Fill::exact}, {{127, 137}, Fill::exact}}, product()},
+      {"large, transposed", {{{129, 67}, Fill::exact}, {{143, 129}, Fill::exact}}, product(true, true)},
+      {"large batch", {{{65, 17, 19}, Fill::exact}, {{19, 23}, Fill::exact}}, product()},
   };
 }
 
@@ -43,7 +43,7 @@ struct Case {
   Shape x, weight, y;
   Windows windows;
   std::int64_t groups = 1;
-  Values values = Values::exact;
+  Fill values = Fill::exact;
 };
 
 std::vector<Case> convolutions() {
@@ -62,7 +62,7 @@ std::vector<Case> convolutions() {
        {2, 5, 7, 7},
        windows({1, 1}, {1, 1}, {1, 1}, {1, 1}),
        1,
-       Values::any},
+       Fill::any},
       {"strided", {1, 3, 9, 8}, {4, 3, 3, 3}, {1, 4, 5, 3}, windows({2, 3}, {1, 0}, {1, 1}, {1, 1})},
       {"strides leave a rest", {1, 2, 8, 8}, {3, 2, 3, 3}, {1, 3, 2, 2}, windows({4, 4}, {0, 0}, {0, 0}, {1, 1})},
       {"one by one, strided", {2, 3, 5, 5}, {4, 3, 1, 1}, {2, 4, 3, 3}, windows({2, 2}, {0, 0}, {0, 0}, {1, 1})},

@@ -6,7 +6,7 @@ namespace ml::test {
 namespace {
 
 Input extents(Ints values) {
-  return {{static_cast<std::int64_t>(values.size())}, Values::any, DType::i64, 1, std::move(values)};
+  return {{static_cast<std::int64_t>(values.size())}, Fill::any, DType::i64, 1, std::move(values)};
 }
 auto reshaped(bool allow_zero) {
   return with<ReshapeToAttributes>([=](ReshapeToAttributes& a) { a.allow_zero = allow_zero; });

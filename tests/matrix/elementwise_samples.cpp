@@ -7,12 +7,12 @@ namespace {
 std::vector<Sample> unary(const std::function<AttributesPtr(DType)>& attributes = {}) {
   return {
       {"scalar", {{kScalar}}, attributes}, {"empty", {{kEmpty}}, attributes},
-      {"odd", {{kOdd}}, attributes},       {"special", {{{131}, Values::special}}, attributes},
+      {"odd", {{kOdd}}, attributes},       {"special", {{{131}, Fill::special}}, attributes},
       {"large", {{kLarge}}, attributes},
   };
 }
 
-std::vector<Sample> binary(Values second = Values::any) {
+std::vector<Sample> binary(Fill second = Fill::any) {
   return {
       {"scalars", {{kScalar}, {kScalar, second}}, {}},
       {"empty", {{kEmpty}, {{3, 1}, second}}, {}},
@@ -20,7 +20,7 @@ std::vector<Sample> binary(Values second = Values::any) {
       {"with a scalar", {{kOdd}, {kScalar, second}}, {}},
       {"both repeated", {{{4, 1, 5}}, {{3, 1}, second}}, {}},
       {"new dimensions", {{{7}}, {{2, 3, 4, 7}, second}}, {}},
-      {"special", {{{17, 19}, Values::special}, {{17, 19}, second == Values::any ? Values::special : second}}, {}},
+      {"special", {{{17, 19}, Fill::special}, {{17, 19}, second == Fill::any ? Fill::special : second}}, {}},
       {"large", {{kLarge}, {kLarge, second}}, {}},
       {"large rows", {{{67, 1031}}, {{1031}, second}}, {}},
       {"large columns", {{{67, 1}}, {{67, 1031}, second}}, {}},
@@ -30,12 +30,12 @@ std::vector<Sample> binary(Values second = Values::any) {
 std::vector<Sample> select() {
   constexpr DType kBool = DType::boolean;
   return {
-      {"scalars", {{kScalar, Values::any, kBool}, {kScalar}, {kScalar}}, {}},
-      {"empty", {{{3, 1}, Values::any, kBool}, {kEmpty}, {kScalar}}, {}},
-      {"odd", {{kOdd, Values::any, kBool}, {kOdd}, {kOdd}}, {}},
-      {"all repeated", {{{4, 1, 1}, Values::any, kBool}, {{3, 1}}, {{5}}}, {}},
-      {"special", {{{131}, Values::any, kBool}, {{131}, Values::special}, {{131}, Values::special}}, {}},
-      {"large", {{kLarge, Values::any, kBool}, {kLarge}, {kScalar}}, {}},
+      {"scalars", {{kScalar, Fill::any, kBool}, {kScalar}, {kScalar}}, {}},
+      {"empty", {{{3, 1}, Fill::any, kBool}, {kEmpty}, {kScalar}}, {}},
+      {"odd", {{kOdd, Fill::any, kBool}, {kOdd}, {kOdd}}, {}},
+      {"all repeated", {{{4, 1, 1}, Fill::any, kBool}, {{3, 1}}, {{5}}}, {}},
+      {"special", {{{131}, Fill::any, kBool}, {{131}, Fill::special}, {{131}, Fill::special}}, {}},
+      {"large", {{kLarge, Fill::any, kBool}, {kLarge}, {kScalar}}, {}},
   };
 }
 
@@ -74,7 +74,7 @@ std::vector<OpSamples> elementwise_samples() {
                          "minimum",     "atan2", "bit_and", "bit_or", "bit_xor", "logical_and", "logical_or",
                          "logical_xor", "eq",    "ne",      "lt",     "le",      "gt",          "ge"})
     all.push_back({op, binary()});
-  for (const char* op : {"shift_left", "shift_right"}) all.push_back({op, binary(Values::shift)});
+  for (const char* op : {"shift_left", "shift_right"}) all.push_back({op, binary(Fill::shift)});
   all.push_back({"select", select()});
   all.push_back({"cast", cast()});
   all.push_back({"gelu", gelu()});

@@ -9,7 +9,7 @@ auto along(std::int64_t axis) {
   return with<AxisAttributes>([axis](AxisAttributes& a) { a.axis = axis; });
 }
 
-Input indices(const Shape& shape, std::int64_t limit, DType dtype = DType::i64, Values values = Values::index) {
+Input indices(const Shape& shape, std::int64_t limit, DType dtype = DType::i64, Fill values = Fill::index) {
   return {shape, values, dtype, limit, {}};
 }
 
@@ -20,8 +20,8 @@ std::vector<Sample> gather() {
       {"from nothing", {{kEmpty}, indices({4}, 3)}, along(0)},
       {"middle", {{kOdd}, indices({2, 3}, 5)}, along(1)},
       {"innermost, i32", {{kOdd}, indices({4}, 7, DType::i32)}, along(2)},
-      {"out of range", {{{5, 3}}, indices({17}, 5, DType::i64, Values::wild_index)}, along(0)},
-      {"out of range, i32", {{{5, 3}}, indices({17}, 3, DType::i32, Values::wild_index)}, along(1)},
+      {"out of range", {{{5, 3}}, indices({17}, 5, DType::i64, Fill::wild_index)}, along(0)},
+      {"out of range, i32", {{{5, 3}}, indices({17}, 3, DType::i32, Fill::wild_index)}, along(1)},
       {"everything is out of range", {{{0, 3}}, indices({4}, 3)}, along(0)},
       {"large", {{kLarge}, indices({300}, 257)}, along(0)},
       {"large columns", {{kLarge}, indices({300}, 263)}, along(1)},
@@ -34,10 +34,10 @@ std::vector<Sample> scatter_add() {
       {"into nothing", {{kEmpty}, indices({4}, 3), {{4, 0}}}, along(0)},
       {"middle", {{kOdd}, indices({2, 3}, 5), {{3, 2, 3, 7}}}, along(1)},
       {"innermost, i32", {{kOdd}, indices({4}, 7, DType::i32), {{3, 5, 4}}}, along(2)},
-      {"out of range", {{{5, 3}}, indices({17}, 5, DType::i64, Values::wild_index), {{17, 3}}}, along(0)},
-      {"many on one", {{{2, 3}, Values::exact}, indices({61}, 2), {{61, 3}, Values::exact}}, along(0)},
-      {"large", {{kLarge, Values::exact}, indices({300}, 257), {{300, 263}, Values::exact}}, along(0)},
-      {"large columns", {{kLarge, Values::exact}, indices({300}, 263), {{257, 300}, Values::exact}}, along(1)},
+      {"out of range", {{{5, 3}}, indices({17}, 5, DType::i64, Fill::wild_index), {{17, 3}}}, along(0)},
+      {"many on one", {{{2, 3}, Fill::exact}, indices({61}, 2), {{61, 3}, Fill::exact}}, along(0)},
+      {"large", {{kLarge, Fill::exact}, indices({300}, 257), {{300, 263}, Fill::exact}}, along(0)},
+      {"large columns", {{kLarge, Fill::exact}, indices({300}, 263), {{257, 300}, Fill::exact}}, along(1)},
   };
 }
 std::vector<Sample> gather_elements() {
@@ -45,7 +45,7 @@ std::vector<Sample> gather_elements() {
       {"no indices", {{{5, 3}}, indices({0, 3}, 5)}, along(0)},
       {"odd", {{kOdd}, indices({3, 2, 7}, 5)}, along(1)},
       {"fewer, i32", {{kOdd}, indices({2, 5, 9}, 7, DType::i32)}, along(2)},
-      {"out of range", {{{5, 3}}, indices({17, 3}, 5, DType::i64, Values::wild_index)}, along(0)},
+      {"out of range", {{{5, 3}}, indices({17, 3}, 5, DType::i64, Fill::wild_index)}, along(0)},
       {"large", {{kLarge}, indices(kLarge, 257)}, along(0)},
   };
 }
@@ -54,8 +54,8 @@ std::vector<Sample> scatter_elements_add() {
       {"no indices", {{{5, 3}}, indices({0, 3}, 5), {{0, 3}}}, along(0)},
       {"odd", {{kOdd}, indices({3, 2, 7}, 5), {{3, 2, 7}}}, along(1)},
       {"fewer, i32", {{kOdd}, indices({2, 5, 9}, 7, DType::i32), {{2, 5, 9}}}, along(2)},
-      {"out of range", {{{5, 3}}, indices({17, 3}, 5, DType::i64, Values::wild_index), {{17, 3}}}, along(0)},
-      {"large", {{kLarge, Values::exact}, indices(kLarge, 257), {kLarge, Values::exact}}, along(0)},
+      {"out of range", {{{5, 3}}, indices({17, 3}, 5, DType::i64, Fill::wild_index), {{17, 3}}}, along(0)},
+      {"large", {{kLarge, Fill::exact}, indices(kLarge, 257), {kLarge, Fill::exact}}, along(0)},
   };
 }
 
@@ -71,10 +71,10 @@ std::vector<Sample> sort() {
       {"empty", {{kEmpty}}, sorted(1, false)},
       {"odd", {{kOdd}}, sorted(1, false)},
       {"descending", {{kOdd}}, sorted(2, true)},
-      {"ties", {{{9, 31}, Values::few}}, sorted(1, false)},
-      {"ties, descending", {{{9, 31}, Values::few}}, sorted(1, true)},
-      {"special", {{{11, 23}, Values::special}}, sorted(1, false)},
-      {"special, descending", {{{11, 23}, Values::special}}, sorted(1, true)},
+      {"ties", {{{9, 31}, Fill::few}}, sorted(1, false)},
+      {"ties, descending", {{{9, 31}, Fill::few}}, sorted(1, true)},
+      {"special", {{{11, 23}, Fill::special}}, sorted(1, false)},
+      {"special, descending", {{{11, 23}, Fill::special}}, sorted(1, true)},
       {"large", {{kLarge}}, sorted(0, false)},
   };
 }
@@ -92,9 +92,9 @@ std::vector<Sample> top_k() {
       {"of nothing", {{{0, 3}}}, best(0, 0, true)},
       {"odd", {{kOdd}}, best(3, 1, true)},
       {"smallest", {{kOdd}}, best(2, 2, false)},
-      {"ties", {{{9, 31}, Values::few}}, best(7, 1, true)},
-      {"ties, smallest", {{{9, 31}, Values::few}}, best(7, 1, false)},
-      {"special", {{{11, 23}, Values::special}}, best(9, 1, true)},
+      {"ties", {{{9, 31}, Fill::few}}, best(7, 1, true)},
+      {"ties, smallest", {{{9, 31}, Fill::few}}, best(7, 1, false)},
+      {"special", {{{11, 23}, Fill::special}}, best(9, 1, true)},
       {"all of it, large", {{kLarge}}, best(263, 1, true)},
   };
 }

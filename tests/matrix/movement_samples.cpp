@@ -48,7 +48,7 @@ std::function<AttributesPtr(DType)> counted(const Shape& shape, std::int64_t axi
 std::function<AttributesPtr(DType)> valued(const Shape& shape) {
   return [=](DType dtype) {
     std::mt19937_64 random = random_for("constant");
-    const HostTensor value = random_tensor(dtype, shape, Values::any, 1, random);
+    const HostTensor value = random_tensor(dtype, shape, Fill::any, 1, random);
     auto attributes = std::make_shared<ConstantAttributes>();
     attributes->value = make_constant(dtype, shape, value.bytes);
     return attributes;

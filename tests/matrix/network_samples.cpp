@@ -17,13 +17,13 @@ std::vector<Sample> softmax() {
       {"over nothing", {{kEmpty}}, along(1)},
       {"odd", {{kOdd}}, along(2)},
       {"middle", {{kOdd}}, along(1)},
-      {"special", {{{23, 11}, Values::special}}, along(1)},
+      {"special", {{{23, 11}, Fill::special}}, along(1)},
       {"large", {{kLarge}}, along(1)},
       {"large columns", {{kLarge}}, along(0)},
   };
 }
 
-Input labels(const Shape& shape, std::int64_t classes, DType dtype = DType::i64, Values values = Values::below) {
+Input labels(const Shape& shape, std::int64_t classes, DType dtype = DType::i64, Fill values = Fill::below) {
   return {shape, values, dtype, classes, {}};
 }
 std::vector<Sample> cross_entropy() {
@@ -32,7 +32,7 @@ std::vector<Sample> cross_entropy() {
       {"no examples", {{{0, 7}}, labels({0}, 7)}, {}},
       {"odd", {{{5, 7}}, labels({5}, 7)}, {}},
       {"pixels, i32", {{kOdd}, labels({3, 5}, 7, DType::i32)}, {}},
-      {"wrong labels", {{{31, 7}}, labels({31}, 7, DType::i64, Values::wild_index)}, {}},
+      {"wrong labels", {{{31, 7}}, labels({31}, 7, DType::i64, Fill::wild_index)}, {}},
       {"large", {{kLarge}, labels({257}, 263)}, {}},
   };
 }
@@ -97,7 +97,7 @@ std::vector<Sample> forward(const std::vector<Normalized>& all) {
     samples.push_back({label + ", scale", {{n.x}, {n.parameters}}, n.attributes});
     samples.push_back({label + ", scale and bias", {{n.x}, {n.parameters}, {n.parameters}}, n.attributes});
     samples.push_back({label + ", parameters of f32",
-                       {{n.x}, {n.parameters, Values::any, DType::f32}, {n.parameters, Values::any, DType::f32}},
+                       {{n.x}, {n.parameters, Fill::any, DType::f32}, {n.parameters, Fill::any, DType::f32}},
                        n.attributes});
   }
   return samples;
@@ -106,7 +106,7 @@ std::vector<Sample> forward(const std::vector<Normalized>& all) {
 std::vector<Sample> backward(const std::vector<Normalized>& all) {
   std::vector<Sample> samples;
   for (const Normalized& n : all) {
-    const std::vector<Input> inputs{{n.x}, {n.x}, {n.statistics}, {n.statistics, Values::positive}};
+    const std::vector<Input> inputs{{n.x}, {n.x}, {n.statistics}, {n.statistics, Fill::positive}};
     samples.push_back({n.label, inputs, n.attributes});
     samples.push_back({n.label + std::string(", scale"), inputs, n.attributes});
     samples.back().inputs.push_back({n.parameters});
@@ -116,7 +116,7 @@ std::vector<Sample> backward(const std::vector<Normalized>& all) {
 std::vector<Sample> inference(const std::vector<Normalized>& all) {
   std::vector<Sample> samples;
   for (const Normalized& n : all) {
-    std::vector<Input> inputs{{n.x}, {n.statistics}, {n.statistics, Values::positive}};
+    std::vector<Input> inputs{{n.x}, {n.statistics}, {n.statistics, Fill::positive}};
     samples.push_back({n.label, inputs, n.attributes});
     inputs.push_back({n.parameters});
     samples.push_back({n.label + std::string(", scale"), inputs, n.attributes});
@@ -126,7 +126,7 @@ std::vector<Sample> inference(const std::vector<Normalized>& all) {
   return samples;
 }
 
-const Input kState{{2}, Values::any, DType::u64, 1, {}};
+const Input kState{{2}, Fill::any, DType::u64, 1, {}};
 
 std::vector<Sample> random_bits() {
   std::vector<Sample> samples;
@@ -158,7 +158,7 @@ std::vector<Sample> dropout() {
   return samples;
 }
 
-const Input kRate{kScalar, Values::positive, DType::f32, 1, {}};
+const Input kRate{kScalar, Fill::positive, DType::f32, 1, {}};
 
 std::vector<Sample> sgd() {
   std::vector<Sample> samples;
@@ -175,7 +175,7 @@ std::vector<Sample> sgd() {
   return samples;
 }
 std::vector<Sample> adam() {
-  const Input step{kScalar, Values::positive, DType::i64, 1, {}};
+  const Input step{kScalar, Fill::positive, DType::i64, 1, {}};
   std::vector<Sample> samples;
   for (const double decay : {0.0, 0.01}) {
     for (const bool decoupled : {false, true}) {
@@ -185,7 +185,7 @@ std::vector<Sample> adam() {
       });
       for (const Shape& shape : {kScalar, kEmpty, kOdd, kLarge}) {
         samples.push_back({shape.str() + (decay > 0 ? decoupled ? ", decoupled decay" : ", decay" : ""),
-                           {{shape}, {shape}, {shape}, {shape, Values::positive}, kRate, step},
+                           {{shape}, {shape}, {shape}, {shape, Fill::positive}, kRate, step},
                            attributes});
       }
     }

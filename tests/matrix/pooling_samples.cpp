@@ -10,7 +10,7 @@ struct Case {
   Shape x, y;
   Ints size;
   Windows windows;
-  Values values = Values::exact;
+  Fill values = Fill::exact;
 };
 
 std::vector<Case> pools() {
@@ -20,12 +20,12 @@ std::vector<Case> pools() {
       {"line", {2, 3, 11}, {2, 3, 5}, {3}, {{2}, {0}, {0}, {1}}},
       {"halves", {2, 3, 6, 8}, {2, 3, 3, 4}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}},
       {"overlapping", {2, 3, 7, 7}, {2, 3, 5, 5}, {3, 3}, Windows::unit(2)},
-      {"ties", {2, 3, 7, 7}, {2, 3, 5, 5}, {3, 3}, Windows::unit(2), Values::few},
+      {"ties", {2, 3, 7, 7}, {2, 3, 5, 5}, {3, 3}, Windows::unit(2), Fill::few},
       {"padded", {1, 2, 7, 5}, {1, 2, 4, 3}, {3, 3}, {{2, 2}, {1, 1}, {1, 1}, {1, 1}}},
       {"padding one side", {1, 2, 5, 4}, {1, 2, 6, 4}, {3, 2}, {{1, 1}, {2, 0}, {1, 1}, {1, 1}}},
       {"dilated", {1, 2, 9, 7}, {1, 2, 5, 4}, {3, 2}, {{1, 1}, {0, 0}, {0, 0}, {2, 3}}},
       {"gaps between windows", {1, 2, 8, 8}, {1, 2, 2, 2}, {2, 2}, {{5, 5}, {0, 0}, {0, 0}, {1, 1}}},
-      {"special", {1, 2, 6, 6}, {1, 2, 3, 3}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}, Values::special},
+      {"special", {1, 2, 6, 6}, {1, 2, 3, 3}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}, Fill::special},
       {"whole image", {2, 3, 5, 7}, {2, 3, 1, 1}, {5, 7}, Windows::unit(2)},
       {"volume", {1, 2, 4, 5, 6}, {1, 2, 2, 3, 3}, {2, 3, 2}, {{2, 1, 2}, {0, 0, 0}, {0, 0, 0}, {1, 1, 1}}},
       {"large", {5, 16, 29, 31}, {5, 16, 14, 15}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}},
@@ -46,14 +46,12 @@ std::vector<Sample> max_pool() {
 }
 std::vector<Sample> max_pool_gradient() {
   std::vector<Sample> samples;
-  for (const Case& c : pools())
-    samples.push_back({c.label, {{c.x, c.values}, {c.y, Values::exact}}, max_attributes(c)});
+  for (const Case& c : pools()) samples.push_back({c.label, {{c.x, c.values}, {c.y, Fill::exact}}, max_attributes(c)});
   return samples;
 }
 std::vector<Sample> max_pool_select() {
   std::vector<Sample> samples;
-  for (const Case& c : pools())
-    samples.push_back({c.label, {{c.x, c.values}, {c.x, Values::exact}}, max_attributes(c)});
+  for (const Case& c : pools()) samples.push_back({c.label, {{c.x, c.values}, {c.x, Fill::exact}}, max_attributes(c)});
   return samples;
 }
 

@@ -22,20 +22,20 @@ std::vector<Sample> reduction(bool special) {
       {"first", {{kOdd}}, over({0})},
       {"middle, kept", {{kOdd}}, over({1}, true)},
       {"outer and inner", {{kOdd}}, over({0, 2})},
-      {"all, exact", {{kOdd, Values::exact}}, over({0, 1, 2})},
+      {"all, exact", {{kOdd, Fill::exact}}, over({0, 1, 2})},
       {"large rows", {{kLarge}}, over({1})},
-      {"large columns", {{kLarge, Values::exact}}, over({0}, true)},
-      {"large, all", {{kLarge, Values::exact}}, over({0, 1})},
-      {"channels", {{{8, 3, 31, 33}, Values::exact}}, over({0, 2, 3})},
+      {"large columns", {{kLarge, Fill::exact}}, over({0}, true)},
+      {"large, all", {{kLarge, Fill::exact}}, over({0, 1})},
+      {"channels", {{{8, 3, 31, 33}, Fill::exact}}, over({0, 2, 3})},
   };
-  if (special) samples.push_back({"special", {{{23, 11}, Values::special}}, over({1})});
+  if (special) samples.push_back({"special", {{{23, 11}, Fill::special}}, over({1})});
   return samples;
 }
 // Few factors, or many whose product is the same in every order: 0.
 std::vector<Sample> product() {
   std::vector<Sample> samples = reduction(false);
   for (Sample& sample : samples) {
-    if (sample.inputs[0].shape.elements() > kOdd.elements()) sample.inputs[0].values = Values::few;
+    if (sample.inputs[0].shape.elements() > kOdd.elements()) sample.inputs[0].values = Fill::few;
   }
   return samples;
 }
@@ -52,8 +52,8 @@ std::vector<Sample> arg_reduction() {
       {"of nothing", {{kEmpty}}, arg(0)},
       {"odd", {{kOdd}}, arg(1)},
       {"kept", {{kOdd}}, arg(2, true)},
-      {"ties", {{{9, 31}, Values::few}}, arg(1)},
-      {"special", {{{23, 11}, Values::special}}, arg(1)},
+      {"ties", {{{9, 31}, Fill::few}}, arg(1)},
+      {"special", {{{23, 11}, Fill::special}}, arg(1)},
       {"large rows", {{kLarge}}, arg(1)},
       {"large columns", {{kLarge}}, arg(0)},
   };
@@ -72,9 +72,9 @@ std::vector<Sample> cumsum() {
       {"odd", {{kOdd}}, summed(1, false, false)},
       {"exclusive", {{kOdd}}, summed(2, true, false)},
       {"reverse", {{kOdd}}, summed(0, false, true)},
-      {"exclusive, reverse", {{kOdd, Values::exact}}, summed(1, true, true)},
-      {"large rows", {{kLarge, Values::exact}}, summed(1, false, false)},
-      {"large columns", {{kLarge, Values::exact}}, summed(0, false, false)},
+      {"exclusive, reverse", {{kOdd, Fill::exact}}, summed(1, true, true)},
+      {"large rows", {{kLarge, Fill::exact}}, summed(1, false, false)},
+      {"large columns", {{kLarge, Fill::exact}}, summed(0, false, false)},
   };
 }
 

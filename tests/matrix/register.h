@@ -5,5 +5,6 @@ namespace ml::test {
 
 void register_matrix();    // every device against the reference
 void register_expected();  // the reference against NumPy
+void register_control();   // control rows against the same written out
 
 }  // namespace ml::test

@@ -14,7 +14,7 @@ namespace ml::test {
 
 struct Input {
   Shape shape;
-  Values values = Values::any;
+  Fill values = Fill::any;
   std::optional<DType> dtype;  // none: the dtype that is being tried
   std::int64_t limit = 1;      // of indices
   Ints constant;               // not empty: the values of a constant of `dtype`, known before the graph is bound
@@ -54,6 +54,7 @@ std::vector<OpSamples> contraction_samples();
 std::vector<OpSamples> pooling_samples();
 std::vector<OpSamples> dynamic_samples();
 std::vector<OpSamples> network_samples();
+std::vector<OpSamples> fused_samples();
 
 // All of them, by op; null when there are none.
 const OpSamples* samples_of(std::string_view op);

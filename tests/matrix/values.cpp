@@ -58,28 +58,28 @@ std::int64_t special_integer(DType dtype, Random& random) {
   return static_cast<std::int64_t>(values[whole(random, 0, std::ssize(values))]);
 }
 
-double float_value(DType dtype, Values values, std::int64_t limit, Random& random) {
+double float_value(DType dtype, Fill values, std::int64_t limit, Random& random) {
   switch (values) {
-    case Values::any: return uniform(random, -3, 3);
-    case Values::positive: return uniform(random, 0.125, 3);
-    case Values::few: return static_cast<double>(whole(random, 0, 4));
-    case Values::special: return special_float(dtype, random);
-    case Values::index: return static_cast<double>(whole(random, -limit, limit));
-    case Values::below: return static_cast<double>(whole(random, 0, limit));
+    case Fill::any: return uniform(random, -3, 3);
+    case Fill::positive: return uniform(random, 0.125, 3);
+    case Fill::few: return static_cast<double>(whole(random, 0, 4));
+    case Fill::special: return special_float(dtype, random);
+    case Fill::index: return static_cast<double>(whole(random, -limit, limit));
+    case Fill::below: return static_cast<double>(whole(random, 0, limit));
     default: return static_cast<double>(whole(random, -16, 17)) / 8;
   }
 }
-std::int64_t integer_value(DType dtype, Values values, std::int64_t limit, Random& random) {
+std::int64_t integer_value(DType dtype, Fill values, std::int64_t limit, Random& random) {
   switch (values) {
-    case Values::any: return whole(random, 0, 2) ? static_cast<std::int64_t>(random()) : whole(random, -8, 9);
-    case Values::exact: return whole(random, -8, 9);
-    case Values::positive: return whole(random, 1, 101);
-    case Values::few: return whole(random, 0, 4);
-    case Values::special: return special_integer(dtype, random);
-    case Values::shift: return whole(random, -2, dtype_info(dtype).bits + 2);
-    case Values::index: return whole(random, -limit, limit);
-    case Values::wild_index: return whole(random, -2 * limit, 2 * limit);
-    case Values::below: return whole(random, 0, limit);
+    case Fill::any: return whole(random, 0, 2) ? static_cast<std::int64_t>(random()) : whole(random, -8, 9);
+    case Fill::exact: return whole(random, -8, 9);
+    case Fill::positive: return whole(random, 1, 101);
+    case Fill::few: return whole(random, 0, 4);
+    case Fill::special: return special_integer(dtype, random);
+    case Fill::shift: return whole(random, -2, dtype_info(dtype).bits + 2);
+    case Fill::index: return whole(random, -limit, limit);
+    case Fill::wild_index: return whole(random, -2 * limit, 2 * limit);
+    case Fill::below: return whole(random, 0, limit);
   }
   return 0;
 }
@@ -115,7 +115,7 @@ std::mt19937_64 random_for(std::string_view name) {
   return std::mt19937_64(hash);
 }
 
-HostTensor random_tensor(DType dtype, const Shape& shape, Values values, std::int64_t limit, Random& random) {
+HostTensor random_tensor(DType dtype, const Shape& shape, Fill values, std::int64_t limit, Random& random) {
   HostTensor tensor{dtype, shape, {}};
   const std::size_t size = dtype_size(dtype);
   tensor.bytes.resize(static_cast<std::size_t>(shape.elements()) * size);

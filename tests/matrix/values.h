@@ -9,7 +9,7 @@
 
 namespace ml::test {
 
-enum class Values {
+enum class Fill {
   any,         // floats in [-3, 3]; integers small and from their whole range, mixed
   exact,       // multiples of 1/8 in [-2, 2], integers in [-8, 8]: sums and products are exact in every order
   positive,    // floats in [1/8, 3], integers in [1, 100]
@@ -24,7 +24,7 @@ enum class Values {
 std::uint64_t test_seed();
 // A generator of its own for each name, so that a test that runs alone sees what it sees among the others.
 std::mt19937_64 random_for(std::string_view name);
-HostTensor random_tensor(DType dtype, const Shape& shape, Values values, std::int64_t limit, std::mt19937_64& random);
+HostTensor random_tensor(DType dtype, const Shape& shape, Fill values, std::int64_t limit, std::mt19937_64& random);
 
 // Dense row-major bytes in another layout, and back.
 std::vector<std::byte> to_layout(const HostTensor& tensor, const Layout& layout);
