@@ -242,7 +242,7 @@ void LoopInterpreter::run_tile(const Launch& launch, const Tile& tile) const {
       std::byte* to = tile.registers + code.result * register_bytes_;
       if (step.writes_through) {
         const LoopOperand& operand = program_.outputs[code.operand];
-        if (dense(operand)) {
+        if (launch.outputs[code.operand] != nullptr && dense(operand)) {
           to = launch.outputs[code.operand] + offset(operand.strides, tile.at) * steps_[s + 1].width;
         }
       }
@@ -269,6 +269,7 @@ void LoopInterpreter::run_tile(const Launch& launch, const Tile& tile) const {
         }
       }
     } else if (code.op == LoopOp::store) {
+      if (launch.outputs[code.operand] == nullptr) continue;  // nobody reads it
       const LoopOperand& operand = program_.outputs[code.operand];
       std::byte* const to = launch.outputs[code.operand] + offset(operand.strides, tile.at) * step.width;
       const std::byte* const from = tile.values[code.a];
@@ -301,7 +302,7 @@ void LoopInterpreter::finish_folds(const Launch& launch) const {
       step.fold.merge(acc, acc + static_cast<std::size_t>(part) * accumulator_bytes_,
                       static_cast<std::size_t>(kept_points_));
     }
-    if (kept_points_ == 0) continue;
+    if (kept_points_ == 0 || launch.outputs[step.code.operand] == nullptr) continue;
     const LoopOperand& operand = program_.outputs[step.code.operand];
     std::size_t inner = dims;  // the innermost kept dimension
     while (inner > 0 && program_.folded[inner - 1]) --inner;
