@@ -9,9 +9,10 @@
 namespace ml {
 
 // Appends the gradient of sum_i <outputs[i], seeds[i]> with respect to each of `wrt` to their graph. Seeds have their
-// output's type; `wrt` are floating values (graph inputs or intermediate) and may be outputs of each other. A value
-// that no output depends on gets zeros. The result is ordinary IR, so it can be differentiated again. Throws
-// unsupported, naming the op and its reason, where the path needs an op that has no gradient.
+// output's type and count as constants; `wrt` are floating values (graph inputs or intermediate) and may be outputs of
+// each other. A value that no output depends on gets zeros. The result is ordinary IR, so it can be differentiated
+// again. Throws unsupported, naming the op and its reason, where the path needs an op that has no gradient, and
+// invalid_argument where an extent on the path is unknown.
 std::vector<Var> gradients(std::span<const Var> outputs, std::span<const Var> seeds, std::span<const Var> wrt);
 
 // The usual case: a scalar output and the seed 1.

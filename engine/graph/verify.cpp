@@ -150,7 +150,14 @@ Extent check_node(const Graph& graph, std::uint32_t index, ValueId first_free, i
   return below;
 }
 
+void check_length(std::string_view name, const std::string& what) {
+  if (name.size() <= kMaxNameBytes) return;
+  fail(what + " has a name of " + std::to_string(name.size()) + " bytes, at most " + std::to_string(kMaxNameBytes) +
+       " are possible");
+}
+
 void check_name(std::unordered_set<std::string_view>& names, std::string_view name, const char* what) {
+  check_length(name, std::string(what) + " " + std::to_string(names.size()));
   if (name.empty()) fail(std::string(what) + " " + std::to_string(names.size()) + " has no name");
   if (!names.insert(name).second) fail(std::string("two ") + what + "s are named '" + std::string(name) + "'");
 }
@@ -172,6 +179,7 @@ void check_inputs(const Graph& graph) {
     }
     for (int d = 0; d < shape.rank(); ++d) {
       const std::string& symbol = input.symbols[static_cast<std::size_t>(d)];
+      check_length(symbol, "the extent of dimension " + std::to_string(d) + " of " + name);
       if (!symbol.empty() && shape[d] != kUnknown) {
         fail(name + ": symbol '" + symbol + "' names the extent " + std::to_string(shape[d]) + ", which is known");
       }
@@ -211,6 +219,7 @@ void check_donations(const Graph& graph) {
 }
 
 Extent check_graph(const Graph& graph, int depth, Seen& seen) {
+  check_length(graph.name, "a graph");
   const std::string where = "graph '" + graph.name + "'";
   Extent extent{0, graph.nodes().size()};
   try {

@@ -103,6 +103,18 @@ const GradientCase kCases[] = {
        const Var dx = average_pool_gradient(x[0], {3}, line(), false, {5});
        return {dx * dx};
      }},
+    {"convolution of no images",
+     {{{0, 2, 4}}, {{3, 2, 2}}, {{3}}},
+     [](Graph&, Parameters x) -> Vars { return {convolution(x[0], x[1], x[2], Windows::unit(1))}; }},
+    {"convolution of no channels",
+     {{{2, 0, 4}}, {{3, 0, 2}}, {{3}}},
+     [](Graph&, Parameters x) -> Vars { return {convolution(x[0], x[1], x[2], Windows::unit(1))}; }},
+    {"max_pool of no images",
+     {{{0, 2, 4}}},
+     [](Graph&, Parameters x) -> Vars { return {max_pool(x[0], {2}, Windows::unit(1))}; }},
+    {"average_pool of no images",
+     {{{0, 2, 4}}},
+     [](Graph&, Parameters x) -> Vars { return {average_pool(x[0], {2}, Windows::unit(1))}; }},
 };
 
 }  // namespace

@@ -154,6 +154,20 @@ const GradientCase kCases[] = {
     {"top_k of the smallest",
      {{{5}, kApart}},
      [](Graph&, Parameters x) -> Vars { return {squared(top_k(x[0], 3, 0, false).first)}; }},
+    {"top_k of none", {{{2, 3}, kApart}}, [](Graph&, Parameters x) -> Vars { return {top_k(x[0], 0, 1).first}; }},
+    {"sort of nothing", {{{2, 0}}}, [](Graph&, Parameters x) -> Vars { return {squared(sort(x[0], 1).first)}; }},
+    {"cumsum of nothing", {{{0}}}, [](Graph&, Parameters x) -> Vars { return {squared(cumsum(x[0], 0))}; }},
+    {"gather nothing from nothing",
+     {{{0, 3}}},
+     [](Graph& g, Parameters x) -> Vars { return {squared(gather(x[0], indices(g, {0}, {}), 0))}; }},
+    {"scatter_add of nothing",
+     {{{3, 2}}, {{0, 2}}},
+     [](Graph& g, Parameters x) -> Vars { return {squared(scatter_add(x[0], indices(g, {0}, {}), x[1], 0))}; }},
+    {"gather_elements of nothing",
+     {{{3, 2}}},
+     [](Graph& g, Parameters x) -> Vars {
+       return {squared(gather_elements(x[0], indices(g, {0, 2}, {}), 0))};
+     }},
 };
 
 }  // namespace

@@ -207,6 +207,27 @@ const GradientCase kCases[] = {
        return scan(body({{2}, {2}}, [](Parameters v) -> Vars { return {v[0] * v[0] * v[1]}; }), {}, x.first(1),
                    x.subspan(1));
      }},
+
+    {"softmax of nothing",
+     {{{0, 3}}},
+     [](Graph&, Parameters x) -> Vars {
+       return {softmax(x[0]), log_softmax(x[0])};
+     }},
+    {"cross_entropy of no examples",
+     {{{0, 3}}},
+     [](Graph& g, Parameters x) -> Vars { return {cross_entropy(x[0], indices(g, {0}, {})).loss}; }},
+    {"batch_norm of no examples",
+     {{{0, 2}}, {{2}}, {{2}}},
+     [](Graph&, Parameters x) -> Vars { return {batch_norm(x[0], x[1], x[2]).y}; }},
+    {"layer_norm of no examples",
+     {{{0, 3}}, {{3}}, {{3}}},
+     [](Graph&, Parameters x) -> Vars { return {layer_norm(x[0], x[1], x[2]).y}; }},
+    {"group_norm of no examples",
+     {{{0, 4, 2}}, {{4}}, {{4}}},
+     [](Graph&, Parameters x) -> Vars { return {group_norm(x[0], 2, x[1], x[2]).y}; }},
+    {"dropout of nothing",
+     {{{0}}},
+     [](Graph& g, Parameters x) -> Vars { return {dropout(x[0], random_state(g), 0.5).y}; }},
 };
 
 }  // namespace

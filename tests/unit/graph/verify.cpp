@@ -56,6 +56,15 @@ const Refusal kRefusals[] = {
        g.add_output("y", x);
      },
      "graph 'main': two outputs are named 'y'"},
+    {"an input with a long name", [](Graph& g) { g.add_input(std::string(5000, 'x'), kPair); },
+     "graph 'main': input 0 has a name of 5000 bytes, at most 4096 are possible"},
+    {"a graph with a long name", [](Graph& g) { g.name.assign(5000, 'x'); },
+     "a graph has a name of 5000 bytes, at most 4096 are possible"},
+    {"a long symbol",
+     [](Graph& g) {
+       g.add_input("x", {DType::f32, {kUnknown}}, {std::string(5000, 'x')});
+     },
+     "the extent of dimension 0 of input 'x' has a name of 5000 bytes"},
     {"an output that is no value", [](Graph& g) { g.add_output("y", 7); }, "output 'y' is no value of the graph"},
     {"an input of no dtype",
      [](Graph& g) {
