@@ -161,7 +161,7 @@ int run_ring(const Options& options) {
   EventfdPeer eventfds(cpus[1]);
   SocketPeer sockets(cpus[1]);
   pin(cpus[0]);
-  const int rounds = options.quick ? 10 : 60;
+  const int rounds = options.quick ? 10 : 30;
   const int warm_up = 100;  // until the one before has fallen asleep and this one is awake
   const int trips = 500;
   const std::size_t nops = 32 * 1024;
