@@ -173,12 +173,12 @@ ConstantPtr Reader::constant(const fb::Constant& from) {
 }
 
 void Reader::add_input(Graph& graph, const fb::Input& from) {
-  TensorType type{dtype(from.dtype()), shape(*from.dims())};
+  const TensorType type{dtype(from.dtype()), shape(*from.dims())};
   std::vector<std::string> symbols;
   if (from.symbols() != nullptr) {
     for (const fb::Symbol* symbol : *from.symbols()) symbols.push_back(text(*symbol->name()));
   }
-  graph.add_input(text(*from.name()), std::move(type), std::move(symbols));
+  graph.add_input(text(*from.name()), type, std::move(symbols));
 }
 
 void Reader::add_node(Graph& graph, const fb::Node& from, int depth) {

@@ -18,5 +18,4 @@ inline constexpr std::uint64_t kMaxGraphNodes = std::uint64_t{1} << 24;
 inline constexpr std::size_t kMaxGraphBytes = std::size_t{64} << 20;
 // Of a name: a graph's, an input's, an output's, a symbol's.
 inline constexpr std::size_t kMaxNameBytes = 4096;
-
 }  // namespace ml

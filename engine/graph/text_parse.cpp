@@ -269,8 +269,10 @@ std::string Parser::name() {
   const Token token = lexer_.next();
   if (token.kind != Kind::word && token.kind != Kind::quoted)
     text::fail_at(token, "expected a name, found " + describe(token));
-  if (token.text.size() > kMaxNameBytes) text::fail_at(token, "a name is too long");
-  return token.kind == Kind::word ? std::string(token.text) : unquote(token);
+  std::string result = token.kind == Kind::word ? std::string(token.text) : unquote(token);
+  if (result.size() > kMaxNameBytes)
+    text::fail_at(token, "a name is longer than " + std::to_string(kMaxNameBytes) + " bytes");
+  return result;
 }
 
 DType Parser::dtype() {
@@ -357,8 +359,8 @@ void Parser::input_statement(Graph& graph, Labels& labels) {
   std::string input_name = name();
   lexer_.expect(":");
   std::vector<std::string> symbols;
-  TensorType described = type(&symbols);
-  define(labels, token, graph.add_input(std::move(input_name), std::move(described), std::move(symbols)));
+  const TensorType described = type(&symbols);
+  define(labels, token, graph.add_input(std::move(input_name), described, std::move(symbols)));
 }
 
 // %a, %b = op(%c, %d) {field = value, ...} : type, type

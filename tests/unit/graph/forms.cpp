@@ -74,6 +74,17 @@ TEST(Forms, LargeConstantsAreReferences) {
   EXPECT_THROW(parse(text), Error);
 }
 
+TEST(Forms, NamesMayBeLongAndHoldAnyByte) {
+  Graph graph;
+  graph.name.clear();
+  for (int byte = 0; byte < 256; ++byte) graph.name += std::string(kMaxNameBytes / 256, static_cast<char>(byte));
+  EXPECT_TRUE(equal(parse(print(graph)), graph));
+  EXPECT_TRUE(equal(deserialize(serialize(graph).bytes, {}), graph));
+  graph.name += "x";
+  EXPECT_THROW(parse(print(graph)), Error);
+  EXPECT_THROW(deserialize(serialize(graph).bytes, {}), Error);
+}
+
 TEST(Forms, BinaryReadsFromAnyAddress) {
   const BinaryGraph written = serialize(full_sample());
   std::vector<std::byte> shifted(written.bytes.size() + 1);
