@@ -104,7 +104,7 @@ class TestClient {
   explicit TestClient(std::unique_ptr<Device> device, const runtime::WorkerOptions& options = {},
                       const runtime::SessionLimits& limits = {})
       : worker(std::move(device), options), session(worker.create_session(limits)) {
-    memory_ = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memory_ = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory_ == MAP_FAILED) throw std::runtime_error("mmap");
     arena = worker.add_arena(session, memory_, kArenaBytes);
   }
