@@ -6,9 +6,10 @@
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <new>
+#include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/runtime/devices.h"
 #include "engine/runtime/status.h"
@@ -17,18 +18,22 @@
 
 namespace rt = ml::runtime;
 
+struct mlengine_queue {
+  mlengine_session& session;
+  rt::Queue& queue;
+};
+struct mlengine_session {
+  mlengine_worker& worker;
+  rt::Session& session;
+  std::vector<std::unique_ptr<mlengine_queue>> queues;
+};
+// What the caller forgets to destroy goes with the worker.
 struct mlengine_worker {
   mlengine_worker(std::unique_ptr<ml::Device> device, const rt::WorkerOptions& options)
       : worker(std::move(device), options) {}
   rt::Worker worker;
-};
-struct mlengine_session {
-  rt::Worker& worker;
-  rt::Session& session;
-};
-struct mlengine_queue {
-  rt::Worker& worker;
-  rt::Queue& queue;
+  std::mutex mutex;  // guards the lists, here and in the sessions
+  std::vector<std::unique_ptr<mlengine_session>> sessions;
 };
 
 namespace {
@@ -66,6 +71,11 @@ Options read_options(const Options* options) {
   }
   std::memcpy(static_cast<void*>(&known), options, std::min<std::size_t>(options->size, sizeof(known)));
   return known;
+}
+
+template <class T>
+void forget(std::vector<std::unique_ptr<T>>& list, const T* entry) {
+  std::erase_if(list, [entry](const std::unique_ptr<T>& other) { return other.get() == entry; });
 }
 
 template <class T>
@@ -107,23 +117,31 @@ int32_t mlengine_session_create(struct mlengine_worker* worker, const struct mle
     limits.plans = or_default(wanted.plans, limits.plans);
     limits.device_bytes = or_default(wanted.device_bytes, limits.device_bytes);
     limits.graph_bytes = or_default(wanted.graph_bytes, limits.graph_bytes);
-    rt::Worker& inner = worker->worker;
-    *session = new mlengine_session{inner, inner.create_session(limits)};
+    auto created =
+        std::make_unique<mlengine_session>(mlengine_session{*worker, worker->worker.create_session(limits), {}});
+    const std::lock_guard lock(worker->mutex);
+    *session = worker->sessions.emplace_back(std::move(created)).get();
   });
 }
 
 void mlengine_session_destroy(struct mlengine_session* session) {
   if (session == nullptr) return;
-  session->worker.destroy_session(session->session);
-  delete session;
+  mlengine_worker& worker = session->worker;
+  worker.worker.destroy_session(session->session);
+  const std::lock_guard lock(worker.mutex);
+  forget(worker.sessions, session);
 }
 
 int32_t mlengine_queue_create(struct mlengine_session* session, uint32_t depth, struct mlengine_queue** queue,
                               struct mlengine_queue_info* info) {
   return guarded([&] {
     mlengine_queue_info answer = read_options(info);
-    rt::Queue& inner = session->worker.create_queue(session->session, or_default(depth, kDefaultDepth));
-    *queue = new mlengine_queue{session->worker, inner};
+    mlengine_worker& worker = session->worker;
+    rt::Queue& inner = worker.worker.create_queue(session->session, or_default(depth, kDefaultDepth));
+    {
+      const std::lock_guard lock(worker.mutex);
+      *queue = session->queues.emplace_back(new mlengine_queue{*session, inner}).get();
+    }
     answer.depth = inner.memory().depth();
     answer.memory_fd = inner.memory().memory_fd();
     answer.doorbell_fd = inner.memory().doorbell_fd();
@@ -135,16 +153,18 @@ int32_t mlengine_queue_create(struct mlengine_session* session, uint32_t depth, 
 
 void mlengine_queue_destroy(struct mlengine_queue* queue) {
   if (queue == nullptr) return;
-  queue->worker.destroy_queue(queue->queue);
-  delete queue;
+  mlengine_session& session = queue->session;
+  session.worker.worker.destroy_queue(queue->queue);
+  const std::lock_guard lock(session.worker.mutex);
+  forget(session.queues, queue);
 }
 
 int32_t mlengine_arena_add(struct mlengine_session* session, void* base, uint64_t bytes, uint32_t* arena) {
-  return guarded([&] { *arena = session->worker.add_arena(session->session, base, bytes); });
+  return guarded([&] { *arena = session->worker.worker.add_arena(session->session, base, bytes); });
 }
 
 int32_t mlengine_arena_remove(struct mlengine_session* session, uint32_t arena) {
-  return guarded([&] { session->worker.remove_arena(session->session, arena); });
+  return guarded([&] { session->worker.worker.remove_arena(session->session, arena); });
 }
 
 }  // extern "C"

@@ -1,7 +1,8 @@
-// A client of a worker, for tests: one session with one arena, and queues as a client maps them.
+// Clients of a worker, for tests: sessions with one arena each, and queues as a client maps them.
 #pragma once
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -43,6 +44,11 @@ class TestQueue {
     queue_ = nullptr;
   }
   int memory_fd() const { return queue_->memory().memory_fd(); }
+  // Rings the doorbell, as a client without its library would.
+  void knock() const {
+    const std::uint64_t one = 1;
+    if (write(queue_->memory().doorbell_fd(), &one, sizeof(one)) != sizeof(one)) throw std::runtime_error("doorbell");
+  }
 
   // Answers the descriptor's sequence.
   std::uint64_t submit(const mlring_descriptor& descriptor) {
@@ -99,21 +105,21 @@ class TestQueue {
   std::vector<std::uint64_t> order_;
 };
 
-class TestClient {
+// A session of a worker, and its arena.
+class TestSession {
  public:
-  explicit TestClient(std::unique_ptr<Device> device, const runtime::WorkerOptions& options = {},
-                      const runtime::SessionLimits& limits = {})
-      : worker(std::move(device), options), session(worker.create_session(limits)) {
+  explicit TestSession(runtime::Worker& its_worker, const runtime::SessionLimits& limits = {})
+      : worker(its_worker), session(worker.create_session(limits)) {
     memory_ = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory_ == MAP_FAILED) throw std::runtime_error("mmap");
     arena = worker.add_arena(session, memory_, kArenaBytes);
   }
-  ~TestClient() {
+  ~TestSession() {
     worker.destroy_session(session);
     munmap(memory_, kArenaBytes);
   }
-  TestClient(const TestClient&) = delete;
-  TestClient& operator=(const TestClient&) = delete;
+  TestSession(const TestSession&) = delete;
+  TestSession& operator=(const TestSession&) = delete;
 
   static constexpr std::uint64_t kArenaBytes = 4u << 20;
   std::byte* at(std::uint64_t offset) const { return static_cast<std::byte*>(memory_) + offset; }
@@ -188,13 +194,24 @@ class TestClient {
     return d;
   }
 
-  runtime::Worker worker;
+  runtime::Worker& worker;
   runtime::Session& session;
   std::uint32_t arena = 0;
 
  private:
   void* memory_ = nullptr;
   std::uint64_t used_ = 64;
+};
+
+struct OwnWorker {
+  runtime::Worker own_worker;
+};
+// A session of a worker of its own.
+class TestClient : private OwnWorker, public TestSession {
+ public:
+  explicit TestClient(std::unique_ptr<Device> device, const runtime::WorkerOptions& options = {},
+                      const runtime::SessionLimits& limits = {})
+      : OwnWorker{runtime::Worker(std::move(device), options)}, TestSession(own_worker, limits) {}
 };
 
 inline mlring_descriptor descriptor_of(std::uint32_t opcode, std::uint64_t operand = 0, mlring_handle handle = {}) {
