@@ -136,13 +136,15 @@ Types infer_scan(const InferArguments& a) {
 
 Types infer_fused(const InferArguments& a) {
   const Graph& body = body_of(a, a.as<BodyAttributes>().body, "body");
-  bool reduced = false;
   for (const Node& node : body.nodes()) {
-    const bool allowed =
-        node.op->kind == OpKind::elementwise || node.op->kind == OpKind::constant || node.op->kind == OpKind::reduction;
-    if (!allowed || reduced)
-      rules::fail(a, "its body cannot hold " + std::string(node.op->name) + (reduced ? " after a reduction" : ""));
-    reduced = node.op->kind == OpKind::reduction;
+    const bool allowed = node.op->kind == OpKind::elementwise || node.op->kind == OpKind::constant ||
+                         node.op->kind == OpKind::reduction || node.op->name == "broadcast_to";
+    if (!allowed) rules::fail(a, "its body cannot hold " + std::string(node.op->name));
+    for (const ValueId input : node.inputs) {
+      const Node* producer = body.producer(input);
+      if (producer != nullptr && producer->op->kind == OpKind::reduction)
+        rules::fail(a, "its body cannot hold " + std::string(node.op->name) + " after a reduction");
+    }
   }
   check_types(a, "input", a.inputs, input_types(body));
   return output_types(body);
