@@ -2,7 +2,7 @@
 // is read is never more than there are bytes (offsets may be shared, so a small buffer could claim to be a huge graph),
 // and every node goes through its op's shape rule.
 #include <algorithm>
-#include <bit>
+#include <cstdint>
 #include <cstring>
 
 #include "engine/graph/binary.h"
@@ -242,7 +242,7 @@ Graph deserialize(std::span<const std::byte> bytes, std::span<const std::shared_
                                    std::to_string(kMaxGraphBytes));
   }
   std::vector<std::uint64_t> aligned;
-  if (std::bit_cast<std::uintptr_t>(bytes.data()) % alignof(std::uint64_t) != 0) {
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(std::uint64_t) != 0) {
     aligned.resize((bytes.size() + 7) / 8);
     std::memcpy(aligned.data(), bytes.data(), bytes.size());
     bytes = std::as_bytes(std::span(aligned)).first(bytes.size());

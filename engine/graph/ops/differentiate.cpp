@@ -35,6 +35,7 @@ Graph gradient_graph(const Graph& body, std::span<const std::uint8_t> seeded, st
   const std::vector<Var> seeds = inputs_like(graph, types, "d");
 
   std::vector<ValueId> ids;
+  ids.reserve(inputs.size());
   for (const Var& x : inputs) ids.push_back(x.id);
   const std::vector<ValueId> results = inline_graph(graph, body, ids);
   std::vector<Var> outputs, wrt;
