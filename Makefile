@@ -23,9 +23,12 @@ build: ## configure and build everything
 	ninja -C $(BUILD) -j $(JOBS)
 
 demo: deps build ## train a small CNN on Fashion-MNIST, then classify its test images
-	mkdir -p $(BUILD)/demo
-	$(BUILD)/bin/demo_train --data $(FASHION_MNIST) --output $(BUILD)/demo/fashion.mlmodel
-	$(BUILD)/bin/demo_classify --model $(BUILD)/demo/fashion.mlmodel --data $(FASHION_MNIST)
+	mkdir -p $(BUILD)/demo/data
+	for file in $(FASHION_MNIST)/*.gz; do \
+	  gzip -dc "$$file" > "$(BUILD)/demo/data/$$(basename "$$file" .gz)" || exit 1; \
+	done
+	$(BUILD)/bin/demo_train --data $(BUILD)/demo/data --output $(BUILD)/demo/fashion.mlmodel
+	$(BUILD)/bin/demo_classify --model $(BUILD)/demo/fashion.mlmodel --data $(BUILD)/demo/data
 
 test: deps build ## build and run all tests
 	packaging/python-venv.sh $(BUILD)/venv

@@ -54,7 +54,7 @@ std::string Shape::str() const {
   return text + "]";
 }
 
-bool operator==(const Shape& a, const Shape& b) noexcept { return std::ranges::equal(a.dims(), b.dims()); }
+ML_API bool operator==(const Shape& a, const Shape& b) noexcept { return std::ranges::equal(a.dims(), b.dims()); }
 
 int normalize_axis(std::int64_t axis, int rank, const char* what) {
   if (axis < -rank || axis >= rank) {

@@ -12,11 +12,12 @@
 #include <vector>
 
 #include "engine/runtime/devices.h"
-#include "engine/runtime/status.h"
+#include "engine/runtime/door.h"
 #include "engine/runtime/worker.h"
 #include "ml/error.h"
 
 namespace rt = ml::runtime;
+using rt::guarded;
 
 struct mlengine_queue {
   mlengine_session& session;
@@ -39,26 +40,6 @@ struct mlengine_worker {
 namespace {
 
 constexpr uint32_t kDefaultDepth = 256;
-
-// A function, so that it can't be reached from outside, and thread-local, so that errors of threads don't mix.
-std::string& last_error() {
-  thread_local std::string text;
-  return text;
-}
-
-template <class F>
-int32_t guarded(F f) {
-  try {
-    last_error().clear();
-    f();
-    return 0;
-  } catch (...) {
-    rt::Failure failure = rt::describe_failure(std::current_exception());
-    std::ranges::replace(failure.message, MLRING_MESSAGE_PART, '\n');
-    last_error() = std::move(failure.message);
-    return failure.status;
-  }
-}
 
 // The caller's options as this version knows them; fields that an older caller lacks are zero.
 template <class Options>
@@ -89,7 +70,7 @@ extern "C" {
 
 uint32_t mlengine_version(void) { return MLENGINE_VERSION; }
 
-const char* mlengine_error(void) { return last_error().c_str(); }
+const char* mlengine_error(void) { return rt::last_door_error().c_str(); }
 
 int32_t mlengine_worker_create(const struct mlengine_worker_options* options, struct mlengine_worker** worker) {
   return guarded([&] {

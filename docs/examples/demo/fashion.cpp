@@ -1,0 +1,56 @@
+#include "fashion.h"
+
+#include <cstdlib>
+#include <iostream>
+
+namespace demo {
+
+const char* const kLabels[10] = {"T-shirt", "trousers", "pullover", "dress", "coat",
+                                 "sandal",  "shirt",    "sneaker",  "bag",   "ankle boot"};
+
+std::shared_ptr<ml::data::IdxDataset> open_fashion(const std::string& folder, const std::string& part) {
+  const std::string base = folder + "/" + part;
+  try {
+    // Mean and deviation of the training images' pixels.
+    return std::make_shared<ml::data::IdxDataset>(base + "-images-idx3-ubyte", base + "-labels-idx1-ubyte",
+                                                  ml::data::IdxOptions{.mean = 0.2860, .deviation = 0.3530});
+  } catch (const ml::Error& error) {
+    if (error.code() != ml::Code::not_found) throw;
+    throw ml::Error(error.code(), error.message(), "Fashion-MNIST",
+                    "`make demo` installs Debian's package dataset-fashion-mnist and decompresses it; " + error.hint());
+  }
+}
+
+std::map<std::string, std::string> parse_options(int argc, char** argv, std::map<std::string, std::string> defaults,
+                                                 const std::string& usage) {
+  const auto fail = [&](const std::string& what) {
+    std::cerr << what << "\nusage: " << argv[0] << " " << usage << "\n";
+    std::exit(2);
+  };
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i];
+    if (name == "--help") {
+      std::cout << "usage: " << argv[0] << " " << usage << "\n";
+      std::exit(0);
+    }
+    const auto option = defaults.find(name);
+    if (option == defaults.end()) fail("unknown option " + name);
+    if (i + 1 == argc) fail("option " + name + " needs a value");
+    option->second = argv[i + 1];
+  }
+  for (const auto& [name, value] : defaults) {
+    if (value.empty()) fail("option " + name + " is missing");
+  }
+  return defaults;
+}
+
+int run(const char* program, int (*body)(int, char**), int argc, char** argv) {
+  try {
+    return body(argc, argv);
+  } catch (const ml::Error& error) {
+    std::cerr << program << ": " << error.what() << "\n";
+    return 1;
+  }
+}
+
+}  // namespace demo

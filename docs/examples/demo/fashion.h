@@ -1,0 +1,24 @@
+// What the demo's two programs share: the data set, its labels, their options.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "ml/data.h"
+
+namespace demo {
+
+extern const char* const kLabels[10];
+
+// "train" (60,000 images) or "t10k" (10,000) in `folder`, as files of Debian's dataset-fashion-mnist are named.
+std::shared_ptr<ml::data::IdxDataset> open_fashion(const std::string& folder, const std::string& part);
+
+// "--name value" pairs; unknown or missing ones end the program with `usage` and exit code 2.
+std::map<std::string, std::string> parse_options(int argc, char** argv, std::map<std::string, std::string> defaults,
+                                                 const std::string& usage);
+
+// Runs `body` and turns an ml::Error into a message and exit code 1.
+int run(const char* program, int (*body)(int, char**), int argc, char** argv);
+
+}  // namespace demo

@@ -1,0 +1,65 @@
+// Models in files: a graph with its weights, ready to run without the code that made it.
+//
+//   ml::Model model = ml::Model::trace(net, {{"image", ml::DType::f32, {-1, 1, 28, 28}}});
+//   model.save("fashion.mlmodel");
+//   ...
+//   ml::Tensor probabilities = ml::Model::load("fashion.mlmodel").run({images})[0];
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ml/nn.h"
+#include "ml/tensor.h"
+
+namespace ml {
+
+// An extent of -1 is only known when the model runs; `symbols` may name it (equal names: equal extents). Unnamed ones
+// at axis 0 are all called "batch".
+struct ModelPort {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::vector<std::string> symbols = {};
+};
+
+// A handle; copies are the same model. May be run from several threads at once.
+class ML_API Model {
+ public:
+  // Records module.forward() in eval mode; parameters become the model's weights.
+  static Model trace(nn::Module& module, std::vector<ModelPort> inputs, std::vector<std::string> output_names = {});
+  // The same for a function of several tensors.
+  static Model trace(const std::function<std::vector<Tensor>(std::span<const Tensor>)>& function,
+                     std::vector<ModelPort> inputs, std::vector<std::string> output_names = {});
+
+  // Maps the file; weights are read when they are needed. Throws not_found, corrupt (naming the offset) or unsupported.
+  static Model load(const std::string& path);
+  // Written beside `path`, synced and renamed.
+  void save(const std::string& path) const;
+
+  const std::vector<ModelPort>& inputs() const;
+  const std::vector<ModelPort>& outputs() const;
+
+  // Runs it; inputs in the order of inputs(). Throws invalid_argument naming the input whose dtype or shape does not
+  // fit. Compiled once, and planned once per combination of shapes.
+  std::vector<Tensor> run(std::span<const Tensor> inputs) const;
+  std::vector<Tensor> run(std::initializer_list<Tensor> inputs) const;
+  // By name.
+  std::vector<Tensor> run(std::span<const nn::NamedTensor> inputs) const;
+
+  struct Data;
+  explicit Model(std::shared_ptr<Data> data) : data_(std::move(data)) {}
+  const std::shared_ptr<Data>& data() const { return data_; }
+
+ private:
+  std::shared_ptr<Data> data_;
+};
+
+// ONNX files. Throws unsupported naming every operator that is not, and corrupt for a damaged file.
+ML_API Model load_onnx(const std::string& path);
+ML_API void save_onnx(const Model& model, const std::string& path);
+
+}  // namespace ml

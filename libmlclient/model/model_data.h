@@ -1,0 +1,35 @@
+// What stands behind ml::Model.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/graph/graph.h"
+#include "libmlclient/files/mapped_file.h"
+#include "libmlclient/session/session_core.h"
+#include "ml/model.h"
+
+namespace ml {
+
+struct Model::Data {
+  Data(Graph from, std::shared_ptr<files::MappedFile> mapped);
+
+  std::shared_ptr<client::Program> program(const std::shared_ptr<client::SessionCore>& session);
+  // Bytes of each output for inputs of these shapes, as far as they are known.
+  std::vector<std::uint64_t> known_sizes(const std::vector<std::int64_t>& key);
+  void remember_sizes(const std::vector<std::int64_t>& key, std::vector<std::uint64_t> sizes);
+
+  Graph graph;
+  std::shared_ptr<files::MappedFile> file;  // what blobs lie in; null for a model made in this process
+  std::vector<ModelPort> inputs, outputs;
+
+ private:
+  std::mutex mutex_;
+  std::weak_ptr<client::SessionCore> session_;
+  std::shared_ptr<client::Program> program_;
+  std::map<std::vector<std::int64_t>, std::vector<std::uint64_t>> sizes_;
+};
+
+}  // namespace ml

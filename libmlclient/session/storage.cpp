@@ -1,0 +1,58 @@
+#include "libmlclient/session/storage.h"
+
+#include "libmlclient/session/session_core.h"
+
+namespace ml::client {
+
+std::shared_ptr<Storage> Storage::in_arena(std::shared_ptr<SessionCore> session, std::uint64_t bytes) {
+  std::shared_ptr<Storage> storage(new Storage(std::move(session), bytes));
+  storage->region_ = storage->session_->arenas().allocate(bytes);
+  return storage;
+}
+
+std::shared_ptr<Storage> Storage::on_device(std::shared_ptr<SessionCore> session, std::uint64_t bytes) {
+  std::shared_ptr<Storage> storage(new Storage(std::move(session), bytes));
+  mlring_descriptor descriptor{};
+  descriptor.opcode = MLRING_OP_ALLOC;
+  descriptor.operand = bytes;
+  storage->handle_ = storage->session_->run(descriptor)->result;
+  return storage;
+}
+
+Storage::~Storage() {
+  if (SessionCore::in_forked_child()) return;  // neither the arenas nor the worker came along
+  if (region_.arena != 0) session_->arenas().release(region_);
+  if (handle_.generation != 0) session_->free_later(handle_);
+}
+
+void Storage::name_in(mlring_argument& argument) const {
+  if (region_.arena != 0) {
+    argument.arena = region_.arena;
+    argument.offset = region_.offset;
+  } else {
+    argument.handle = handle_;
+  }
+  argument.capacity = bytes_;
+}
+
+std::shared_ptr<Pending> Storage::pending() const {
+  const std::lock_guard lock(mutex_);
+  return pending_;
+}
+
+void Storage::set_pending(std::shared_ptr<Pending> pending) {
+  const std::lock_guard lock(mutex_);
+  pending_ = std::move(pending);
+}
+
+void Storage::wait() const {
+  const std::shared_ptr<Pending> pending = this->pending();
+  if (!pending) return;
+  SessionCore::check_process();
+  session_->queue().wait(*pending);
+  pending->check();
+  const std::lock_guard lock(mutex_);
+  if (pending_ == pending) pending_ = nullptr;
+}
+
+}  // namespace ml::client

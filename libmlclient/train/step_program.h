@@ -1,0 +1,57 @@
+// One step of training or evaluation as one program: traced from the module, compiled, its state in device memory.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libmlclient/session/execution.h"
+#include "libmlclient/train/device_state.h"
+#include "ml/train.h"
+
+namespace ml::train {
+
+// What the program of one batch shape is made from.
+struct StepSource {
+  nn::Module& module;
+  const optim::Optimizer& optimizer;
+  const Loss& loss;
+  const DeviceState& state;
+};
+
+// A step that may be under way: two of them let the host prepare one while the other runs.
+class StepProgram {
+ public:
+  // `training`: forward, backward and update; otherwise the loss alone, in eval mode. Throws what the module's forward
+  // throws, and what the worker says about the program.
+  StepProgram(const StepSource& source, const std::vector<TensorType>& batch, bool training);
+
+  // Submits a step on `batch`; learning_rate and step number are inputs of a training program. At most two are under
+  // way: call collect() first when full().
+  void submit(const data::Batch& batch, double learning_rate, std::int64_t step, DeviceState& state);
+  bool idle() const { return submitted_ == collected_; }
+  bool full() const { return submitted_ - collected_ == kLanes; }
+  // Waits for the oldest step. Throws what went wrong in it.
+  Metrics collect();
+  const Graph& graph() const { return graph_; }
+
+ private:
+  static constexpr std::size_t kLanes = 2;
+  struct Lane {
+    std::unique_ptr<client::Execution> execution;
+    std::vector<std::shared_ptr<client::Storage>> batch;  // alive while it is read
+  };
+  void make_lanes(const DeviceState& state);
+
+  Graph graph_;
+  std::vector<std::size_t> state_inputs_;   // of each state that the program has as an input: its index
+  std::vector<std::size_t> state_outputs_;  // of each one that it updates
+  std::int64_t samples_ = 0;
+  bool training_;
+  bool counts_hits_ = false;
+  std::vector<Lane> lanes_;
+  std::size_t submitted_ = 0, collected_ = 0;
+};
+
+}  // namespace ml::train
