@@ -26,6 +26,14 @@ std::vector<std::string> places() {
   return list;
 }
 
+// The engine and what it brings find their own symbols first, so that an application may have another protobuf. The
+// sanitizers' runtimes refuse that: under them the engine is opened the plain way.
+int open_flags() {
+  const bool sanitized =
+      dlsym(RTLD_DEFAULT, "__asan_init") != nullptr || dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr;
+  return RTLD_NOW | RTLD_LOCAL | (sanitized ? 0 : RTLD_DEEPBIND);
+}
+
 }  // namespace
 
 const EngineLibrary& EngineLibrary::instance() {
@@ -36,7 +44,7 @@ const EngineLibrary& EngineLibrary::instance() {
 EngineLibrary::EngineLibrary() {
   std::string tried;
   for (const std::string& place : places()) {
-    library_ = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
+    library_ = dlopen(place.c_str(), open_flags());
     if (library_ != nullptr) {
       path_ = place;
       break;
