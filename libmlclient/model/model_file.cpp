@@ -31,12 +31,14 @@ std::uint64_t aligned(std::uint64_t offset) { return (offset + kAlignment - 1) /
               "the file is damaged, cut off or of another format");
 }
 
+// The part at `range`, which must begin at the next multiple of 64 behind `end`, the end of the part before it.
 std::span<const std::byte> part(const std::string& path, std::span<const std::byte> bytes, Range range,
-                                const std::string& what) {
-  if (range.bytes > bytes.size() || range.offset > bytes.size() - range.bytes || range.offset % kAlignment != 0) {
+                                std::uint64_t& end, const std::string& what) {
+  if (range.offset != aligned(end) || range.offset > bytes.size() || range.bytes > bytes.size() - range.offset) {
     damaged(path, what + " at [" + std::to_string(range.offset) + ", +" + std::to_string(range.bytes) +
-                      ") does not fit into " + std::to_string(bytes.size()) + " bytes");
+                      ") is not what follows byte " + std::to_string(end) + " of " + std::to_string(bytes.size()));
   }
+  end = range.offset + range.bytes;
   return bytes.subspan(range.offset, range.bytes);
 }
 
@@ -59,15 +61,18 @@ LoadedModel read_model_file(const std::string& path) {
   }
   if (header.blobs > (bytes.size() - sizeof header) / sizeof(Range))
     damaged(path, "it cannot hold " + std::to_string(header.blobs) + " blobs");
+  std::uint64_t end = sizeof header + std::uint64_t{header.blobs} * sizeof(Range);
+  const std::span<const std::byte> graph = part(path, bytes, header.graph, end, "the graph");
   std::vector<std::shared_ptr<const Blob>> blobs;
   for (std::uint32_t i = 0; i < header.blobs; ++i) {
     Range range{};
     std::memcpy(&range, bytes.data() + sizeof header + i * sizeof range, sizeof range);
-    blobs.push_back(std::make_shared<const Blob>(part(path, bytes, range, "blob " + std::to_string(i)), file,
+    blobs.push_back(std::make_shared<const Blob>(part(path, bytes, range, end, "blob " + std::to_string(i)), file,
                                                  path + "@" + std::to_string(range.offset)));
   }
+  if (end != bytes.size()) damaged(path, std::to_string(bytes.size() - end) + " bytes belong to nothing");
   try {
-    return {deserialize(part(path, bytes, header.graph, "the graph"), blobs), file};
+    return {deserialize(graph, blobs), file};
   } catch (const Error& error) {
     throw error.within("'" + path + "'");
   }

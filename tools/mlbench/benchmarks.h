@@ -5,6 +5,8 @@
 
 namespace ml::bench {
 
+int run_eval(const Options& options);
 int run_ring(const Options& options);
+int run_train(const Options& options);
 
 }  // namespace ml::bench
