@@ -219,6 +219,62 @@ std::vector<Tensor> Model::run(std::span<const Tensor> inputs) const {
   }
 }
 
+struct PreparedRun::State {
+  std::vector<std::shared_ptr<client::Storage>> inputs, outputs;
+  std::vector<Shape> shapes;
+  std::unique_ptr<client::Execution> execution;
+};
+
+PreparedRun::PreparedRun(std::unique_ptr<State> state) : state_(std::move(state)) {}
+PreparedRun::~PreparedRun() = default;
+PreparedRun::PreparedRun(PreparedRun&&) noexcept = default;
+PreparedRun& PreparedRun::operator=(PreparedRun&&) noexcept = default;
+
+std::span<std::byte> PreparedRun::input(std::size_t i) const {
+  const auto& storage = state_->inputs.at(i);
+  return {storage->host(), static_cast<std::size_t>(storage->bytes())};
+}
+std::span<const std::byte> PreparedRun::output(std::size_t i) const {
+  const auto& storage = state_->outputs.at(i);
+  return {storage->host(), static_cast<std::size_t>(storage->bytes())};
+}
+const Shape& PreparedRun::output_shape(std::size_t i) const { return state_->shapes.at(i); }
+
+void PreparedRun::run() {
+  client::SessionCore::check_process();
+  state_->execution->submit_again();
+  state_->execution->wait();
+}
+
+PreparedRun Model::prepare(std::span<const Shape> input_shapes) const {
+  const std::vector<ModelPort>& ports = data_->inputs;
+  if (input_shapes.size() != ports.size()) {
+    throw Error(Code::invalid_argument, "prepare: " + std::to_string(input_shapes.size()) + " shapes, the model has " +
+                                            std::to_string(ports.size()) + " inputs");
+  }
+  std::vector<Tensor> inputs;
+  for (std::size_t i = 0; i < ports.size(); ++i) inputs.push_back(zeros(input_shapes[i], ports[i].dtype));
+  const std::vector<Tensor> outputs = run(inputs);  // says the outputs' sizes
+  const auto session = client::SessionCore::current();
+  auto state = std::make_unique<PreparedRun::State>();
+  state->execution =
+      std::make_unique<client::Execution>(session, data_->program(session), inputs.size() + outputs.size(), 0);
+  const auto bind = [&](std::size_t i, std::uint32_t direction, const Tensor& tensor) {
+    const TensorType type{tensor.dtype(), tensor.shape()};
+    const auto bytes = static_cast<std::uint64_t>(type.shape.elements()) * dtype_size(type.dtype);
+    const auto storage = client::Storage::in_arena(session, bytes);
+    std::fill_n(storage->host(), bytes, std::byte{0});
+    state->execution->bind(i, direction, type, storage);
+    return storage;
+  };
+  for (std::size_t i = 0; i < inputs.size(); ++i) state->inputs.push_back(bind(i, MLRING_IN, inputs[i]));
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    state->outputs.push_back(bind(inputs.size() + i, MLRING_OUT, outputs[i]));
+    state->shapes.push_back(outputs[i].shape());
+  }
+  return PreparedRun(std::move(state));
+}
+
 std::vector<Tensor> Model::run(std::initializer_list<Tensor> inputs) const {
   return run(std::span(inputs.begin(), inputs.size()));
 }

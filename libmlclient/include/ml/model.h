@@ -6,6 +6,7 @@
 //   ml::Tensor probabilities = ml::Model::load("fashion.mlmodel").run({images})[0];
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <span>
@@ -24,6 +25,28 @@ struct ModelPort {
   DType dtype = DType::f32;
   Shape shape;
   std::vector<std::string> symbols = {};
+};
+
+// A model made ready for inputs of fixed shapes: write to input(i), run(), read from output(i). For serving: run()
+// neither allocates nor calls the system while the worker is awake. One thread at a time.
+class ML_API PreparedRun {
+ public:
+  ~PreparedRun();
+  PreparedRun(PreparedRun&&) noexcept;
+  PreparedRun& operator=(PreparedRun&&) noexcept;
+
+  // Dense row-major elements; the memory stays where it is.
+  std::span<std::byte> input(std::size_t i) const;
+  std::span<const std::byte> output(std::size_t i) const;
+  const Shape& output_shape(std::size_t i) const;
+  // Computes the outputs from the inputs and waits.
+  void run();
+
+ private:
+  friend class Model;
+  struct State;
+  explicit PreparedRun(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
 
 // A handle; copies are the same model. May be run from several threads at once.
@@ -49,6 +72,8 @@ class ML_API Model {
   std::vector<Tensor> run(std::initializer_list<Tensor> inputs) const;
   // By name.
   std::vector<Tensor> run(std::span<const nn::NamedTensor> inputs) const;
+  // Plans it for inputs of these shapes and runs it once on zeros.
+  PreparedRun prepare(std::span<const Shape> input_shapes) const;
 
   struct Data;
   explicit Model(std::shared_ptr<Data> data) : data_(std::move(data)) {}

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "ml/session.h"
+#include "tests/unit/client/allocations.h"
 #include "tests/unit/client/expected.h"
 
 extern "C" int use_the_c_interface(const char* model_path, char* problem, std::size_t problem_size);
@@ -93,6 +94,24 @@ TEST_F(Models, SayWhatDoesNotFit) {
               two.run({ones({2}), ones({3})});
             }).find("'batch' is 3 in input 'b' and 2 in another"),
             std::string::npos);
+}
+
+TEST_F(Models, PreparedRunsComputeWithoutAllocating) {
+  const Model model = Model::trace([](std::span<const Tensor> t) -> std::vector<Tensor> { return {t[0] * 2 + 1}; },
+                                   {{"x", DType::f32, {-1}}});
+  const Shape shapes[] = {{64}};
+  PreparedRun prepared = model.prepare(shapes);
+  ASSERT_EQ(prepared.output_shape(0), (Shape{64}));
+  auto* const x = reinterpret_cast<float*>(prepared.input(0).data());
+  const auto* const y = reinterpret_cast<const float*>(prepared.output(0).data());
+  prepared.run();
+  const std::uint64_t before = allocations_of_this_thread();
+  for (int round = 0; round < 1000; ++round) {
+    x[5] = static_cast<float>(round);
+    prepared.run();
+    if (y[5] != 2 * static_cast<float>(round) + 1) FAIL() << round << ": " << y[5];
+  }
+  EXPECT_EQ(allocations_of_this_thread(), before);
 }
 
 TEST_F(Models, DamagedFilesAreRefused) {
