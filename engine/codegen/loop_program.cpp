@@ -248,15 +248,27 @@ class Compiler {
     }
   }
 
-  // Constants and scalars go first: they are loaded once and keep their registers.
+  // What does not change from tile to tile goes first: it is loaded once and keeps its registers.
   void hoist_invariants() {
-    const auto invariant = [&](const LoopInstruction& instruction) {
-      if (instruction.op == LoopOp::constant) return true;
-      return instruction.op == LoopOp::load &&
-             std::ranges::all_of(program_.inputs[instruction.operand].strides, [](std::int64_t s) { return s == 0; });
+    const auto is_load = [&](const LoopInstruction& instruction, auto strides_fit) {
+      return instruction.op == LoopOp::load && strides_fit(std::span(program_.inputs[instruction.operand].strides));
     };
-    const auto rest = std::ranges::stable_partition(program_.code, invariant);
-    program_.invariants = program_.code.size() - rest.size();
+    const auto zeros = [](std::span<const std::int64_t> strides) {
+      return std::ranges::all_of(strides, [](std::int64_t stride) { return stride == 0; });
+    };
+    const auto scalar = [&](const LoopInstruction& instruction) {
+      return instruction.op == LoopOp::constant || is_load(instruction, zeros);
+    };
+    const auto row = [&](const LoopInstruction& instruction) {
+      return is_load(instruction, [&](std::span<const std::int64_t> strides) {
+        return strides.size() > 1 && zeros(strides.first(strides.size() - 1));
+      });
+    };
+    auto rest = std::ranges::stable_partition(program_.code, scalar);
+    program_.scalars = program_.code.size() - rest.size();
+    const std::size_t behind_scalars = rest.size();
+    rest = std::ranges::stable_partition(rest, row);
+    program_.rows = behind_scalars - rest.size();
   }
 
   // Linear scan: a register is free again after its value was read for the last time.
@@ -265,7 +277,9 @@ class Compiler {
     for (std::size_t i = 0; i < program_.code.size(); ++i) {
       for (const Register r : read_by(program_.code[i])) last_use[r] = i;
     }
-    for (std::size_t i = 0; i < program_.invariants; ++i) last_use[program_.code[i].result] = program_.code.size();
+    for (std::size_t i = 0; i < program_.scalars + program_.rows; ++i) {
+      last_use[program_.code[i].result] = program_.code.size();
+    }
     std::vector<Register> assigned(producers_.size(), kNone), free;
     for (std::size_t i = 0; i < program_.code.size(); ++i) {
       LoopInstruction& instruction = program_.code[i];

@@ -68,7 +68,9 @@ struct LoopProgram {
   std::vector<LoopOperand> outputs;
   std::vector<LoopConstant> constants;
   std::vector<LoopInstruction> code;  // all stores and folds stand at the end
-  std::size_t invariants = 0;  // the first of `code` are the same at every point; nothing else uses their registers
+  std::size_t scalars = 0;            // the first of `code` are constants and loads of one element,
+  std::size_t rows = 0;  // the next load what differs along the innermost dimension only; nothing else uses the
+                         // registers of either
   std::uint16_t registers = 0;
 
   std::int64_t points() const;

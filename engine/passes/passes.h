@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -31,6 +32,21 @@ using KeepRule = std::function<bool(const Graph& graph, const Node& node)>;
 Graph decompose(const Graph& graph, const KeepRule& keep);
 // Groups element-wise nodes, and a reduction at their end, into `fused` nodes whose body is the group.
 Graph fuse(const Graph& graph);
+
+// How a value lies in memory: its dimensions, outermost first. Empty: in their own order (row-major).
+using DimOrder = std::vector<int>;
+// The orders that the kernel of a node would like; none: it wants row-major operands and answers row-major results.
+struct PreferredOrders {
+  std::vector<DimOrder> inputs, outputs;
+};
+using Prefer = std::function<std::optional<PreferredOrders>(const Graph& graph, const Node& node)>;
+struct LaidOut {
+  Graph graph;                   // with a broadcast_to of equal shape wherever a value changes its order
+  std::vector<DimOrder> orders;  // per value; graph inputs, outputs and constants are row-major
+};
+// Chooses orders so that chains of kernels with the same taste need no copies; element-wise nodes follow their
+// operands.
+LaidOut assign_layouts(const Graph& graph, const Prefer& prefer);
 
 // What holds for every shape, done once when a program is loaded: fold, common subexpressions, dead code.
 Graph simplify(const Graph& graph, const Evaluate& evaluate);

@@ -1,23 +1,77 @@
 #include "engine/runtime/kernel_request.h"
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
 #include <vector>
 
 namespace ml::runtime {
 
-KernelRequest request_for(const Graph& graph, const Node& node, std::span<const std::uint32_t> uses) {
+namespace {
+
+Layout layout_of(const Shape& shape, const passes::DimOrder& order) {
+  return order.empty() ? row_major(shape) : permuted(shape, order);
+}
+
+// The order of a dense layout; empty when it is row-major.
+passes::DimOrder order_of(const Shape& shape, const Layout& layout) {
+  if (layout == row_major(shape)) return {};
+  passes::DimOrder order(layout.strides.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, [&layout](int a, int b) {
+    return layout.strides[static_cast<std::size_t>(a)] > layout.strides[static_cast<std::size_t>(b)];
+  });
+  return order;
+}
+
+}  // namespace
+
+KernelRequest request_for(const Graph& graph, const Node& node, std::span<const std::uint32_t> uses,
+                          std::span<const passes::DimOrder> orders) {
+  static const passes::DimOrder kRowMajor;
+  const auto layout = [&](ValueId id) {
+    return layout_of(graph.type(id).shape, orders.empty() ? kRowMajor : orders[id]);
+  };
   KernelRequest request{*node.op, node.attributes, {}, {}};
   request.inputs.reserve(node.inputs.size());
   request.outputs.reserve(node.output_count);
   for (const ValueId id : node.inputs) {
-    const TensorType& type = graph.type(id);
-    request.inputs.push_back({type, row_major(type.shape), graph.constant(id), true});
+    request.inputs.push_back({graph.type(id), layout(id), graph.constant(id), true});
   }
   for (std::uint32_t i = 0; i < node.output_count; ++i) {
-    const TensorType& type = graph.type(node.output(i));
-    request.outputs.push_back({type, row_major(type.shape), nullptr, uses[node.output(i)] != 0});
+    const ValueId id = node.output(i);
+    request.outputs.push_back({graph.type(id), layout(id), nullptr, uses[id] != 0});
   }
   return request;
+}
+
+passes::Prefer preferred_orders(const Device& device) {
+  return [&device](const Graph& graph, const Node& node) -> std::optional<passes::PreferredOrders> {
+    const auto prefers = [&node](const Implementation& row) {
+      return row.op == node.op->name && row.prefer != nullptr;
+    };
+    if (std::ranges::none_of(device.implementations(), prefers)) return std::nullopt;
+    for (std::uint32_t i = 0; i < node.output_count; ++i) {
+      if (graph.type(node.output(i)).shape.elements() == 0) return std::nullopt;  // it does not run
+    }
+    KernelRequest request = request_for(graph, node, std::vector<std::uint32_t>(graph.values().size(), 1));
+    if (!implements(device, request)) return std::nullopt;
+    const Implementation& row = choose(device, request);
+    if (row.prefer == nullptr) return std::nullopt;
+    std::vector<Layout> inputs(request.inputs.size()), outputs(request.outputs.size());
+    row.prefer(request, inputs, outputs);
+    passes::PreferredOrders orders;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      orders.inputs.push_back(order_of(request.inputs[i].type.shape, inputs[i]));
+      request.inputs[i].layout = inputs[i];
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      orders.outputs.push_back(order_of(request.outputs[i].type.shape, outputs[i]));
+      request.outputs[i].layout = outputs[i];
+    }
+    if (row.refuse != nullptr && row.refuse(request) != nullptr) return std::nullopt;
+    return orders;
+  };
 }
 
 bool has_rows_for(const Device& device, std::string_view op) {

@@ -39,7 +39,7 @@ std::string signature(const Graph& graph, const Node& node) {
 class PlanBuilder {
  public:
   PlanBuilder(const Graph& graph, ProgramResources& resources, const PlanOptions& options)
-      : resources_(resources), device_(resources.device()), options_(options), graph_(lowered(graph)) {}
+      : resources_(resources), device_(resources.device()), options_(options), laid_out_(lowered(graph)) {}
 
   std::unique_ptr<const Plan> build() {
     refuse_what_cannot_be_donated();
@@ -70,7 +70,7 @@ class PlanBuilder {
     Place from, to;
   };
 
-  Graph lowered(const Graph& graph) const {
+  passes::LaidOut lowered(const Graph& graph) const {
     if (!graph.bound()) {
       for (const Node& node : graph.nodes()) {
         if (node.op->kind == OpKind::dynamic) {
@@ -81,7 +81,7 @@ class PlanBuilder {
       throw Error(Code::invalid_argument, "graph '" + graph.name + "' has unknown shapes: bind it first");
     }
     const passes::Target target{keep_what_runs_on(device_), has_rows_for(device_, "fused")};
-    return passes::lower(graph, target, options_.evaluate);
+    return passes::assign_layouts(passes::lower(graph, target, options_.evaluate), preferred_orders(device_));
   }
 
   void refuse_what_cannot_be_donated() const {
@@ -116,7 +116,7 @@ class PlanBuilder {
         compiled.control = make_control_step(graph_, node, resources_, options_);
         continue;
       }
-      const KernelRequest request = request_for(graph_, node, uses_);
+      const KernelRequest request = request_for(graph_, node, uses_, laid_out_.orders);
       compiled.implementation = &choose(device_, request);
       compiled.kernel = compiled.implementation->compile(request, resources_.packs());
     }
@@ -385,7 +385,8 @@ class PlanBuilder {
   ProgramResources& resources_;
   Device& device_;
   const PlanOptions& options_;
-  const Graph graph_;  // lowered
+  const passes::LaidOut laid_out_;
+  const Graph& graph_ = laid_out_.graph;  // lowered
   std::vector<std::uint32_t> uses_;
   std::vector<ValueId> storages_;
   Schedule order_;

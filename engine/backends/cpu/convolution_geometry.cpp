@@ -46,15 +46,6 @@ double ConvolutionRequest::flops() const {
   return 2.0 * static_cast<double>(y->type.shape.elements()) * products;
 }
 
-std::int64_t Line::first(std::int64_t i) const {
-  const std::int64_t start = place(i, 0);
-  return start >= 0 ? 0 : std::min((-start + dilation - 1) / dilation, window);
-}
-std::int64_t Line::last(std::int64_t i) const {
-  const std::int64_t room = extent - place(i, 0);
-  return room <= 0 ? 0 : std::min((room + dilation - 1) / dilation, window);
-}
-
 Lines lines_of(const Shape& x, const Shape& window, int window_from, const Shape& y, const Windows& windows) {
   Lines lines;
   const int spatial = x.rank() - 2;

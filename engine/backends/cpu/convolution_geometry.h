@@ -1,6 +1,7 @@
 // A convolution request, forward or either gradient, in the terms of the forward convolution x * w -> y.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -34,9 +35,16 @@ struct Line {
 
   // Where position `k` of window `i` lies in x; outside of [0, extent) in the padding.
   std::int64_t place(std::int64_t i, std::int64_t k) const { return i * stride - pad + k * dilation; }
-  // The windows' positions that lie inside of x: k in [first, last).
-  std::int64_t first(std::int64_t i) const;
-  std::int64_t last(std::int64_t i) const;
+  // The window's positions that lie inside of x: k in [first, last).
+  std::int64_t first(std::int64_t i) const {
+    const std::int64_t start = place(i, 0);
+    return start >= 0 ? 0 : std::min((-start + dilation - 1) / dilation, window);
+  }
+  std::int64_t last(std::int64_t i) const {
+    const std::int64_t room = extent - place(i, 0);
+    if (room > (window - 1) * dilation) return window;
+    return room <= 0 ? 0 : (room + dilation - 1) / dilation;
+  }
 };
 
 // Three of them, the missing ones of extent 1 in front.

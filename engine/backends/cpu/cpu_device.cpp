@@ -33,7 +33,7 @@ class CpuDevice final : public Device {
     for (const auto& family :
          {loop_implementations(), dnnl_matmul_implementations(), loop_matmul_implementations(),
           dnnl_convolution_implementations(), direct_convolution_implementations(), movement_implementations(),
-          axis_implementations(), indexing_implementations(), random_implementations()}) {
+          axis_implementations(), indexing_implementations(), random_implementations(), pooling_implementations()}) {
       table_.insert(table_.end(), family.begin(), family.end());
     }
   }

@@ -96,5 +96,6 @@ std::span<const Implementation> movement_implementations();
 std::span<const Implementation> axis_implementations();
 std::span<const Implementation> indexing_implementations();
 std::span<const Implementation> random_implementations();
+std::span<const Implementation> pooling_implementations();
 
 }  // namespace ml::cpu

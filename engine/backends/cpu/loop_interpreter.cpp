@@ -1,6 +1,7 @@
 #include "engine/backends/cpu/loop_interpreter.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "engine/graph/scalar.h"
@@ -59,7 +60,7 @@ LoopInterpreter::LoopInterpreter(codegen::LoopProgram program) : program_(std::m
     const bool narrow = code.to == DType::f16 || code.to == DType::bf16;
     step.plain = !narrow;
     step.width = static_cast<std::ptrdiff_t>(dtype_size(code.to));
-    if (code.op == LoopOp::load) {
+    if (code.op == LoopOp::load || code.op == LoopOp::constant) {
       step.read = read_function(code.from);
     } else if (code.op == LoopOp::store) {
       step.write = write_function(code.to);
@@ -77,7 +78,7 @@ LoopInterpreter::LoopInterpreter(codegen::LoopProgram program) : program_(std::m
       fold_strides_.push_back(std::move(strides));
       fold_offsets_.push_back(accumulator_bytes_);
       accumulator_bytes_ += round_up(static_cast<std::size_t>(kept_points_) * step.fold.width, 64);
-    } else if (code.op != LoopOp::constant) {
+    } else {
       step.tile = tile_function(code.op, code.from, code.to);
     }
     steps_.push_back(step);
@@ -179,32 +180,21 @@ void LoopInterpreter::run_part(const Launch& launch, std::int64_t part) const {
   tile.accumulators = launch.accumulators + static_cast<std::size_t>(fold_part) * accumulator_bytes_;
   for (std::size_t r = 0; r < registers; ++r) values[r] = file + r * register_bytes_;
 
-  std::int64_t points = 1;
-  for (std::size_t d = 0; d < dims; ++d) points *= box.end[d] - box.begin[d];
-  const std::size_t most = static_cast<std::size_t>(std::min<std::int64_t>(points, static_cast<std::int64_t>(tile_)));
-  for (std::size_t i = 0; i < program_.invariants; ++i) {
-    const Step& step = steps_[i];
-    std::byte* const to = values[step.code.result];
-    if (step.code.op == LoopOp::load) {
-      step.read(to, launch.inputs[step.code.operand], 0, most);
-    } else {
-      const codegen::LoopConstant& constant = program_.constants[step.code.operand];
-      alignas(8) std::byte element[8];
-      if (is_floating(constant.dtype)) {
-        store_double(constant.dtype, element, constant.value);
-      } else {
-        store_int(constant.dtype, element, constant.integer);
-      }
-      read_function(constant.dtype)(to, element, 0, most);
-    }
-  }
-
   const std::int64_t inner_begin = dims > 0 ? box.begin[dims - 1] : 0;
   const std::int64_t inner_end = dims > 0 ? box.end[dims - 1] : 1;
   const std::int64_t inner = inner_end - inner_begin;
   const auto capacity = static_cast<std::int64_t>(tile_);
   const std::int64_t run = std::min(inner, capacity);
   const std::int64_t rows = dims > 1 && inner <= capacity ? std::max<std::int64_t>(capacity / inner, 1) : 1;
+  tile.inner = static_cast<std::size_t>(run);
+  tile.rows = static_cast<std::size_t>(dims > 1 ? std::min(rows, box.end[dims - 2] - box.begin[dims - 2]) : 1);
+  load_scalars(launch, tile);
+  // Whole rows in every tile: what differs along them only is the same for all.
+  std::size_t first = program_.scalars;
+  if (run == inner) {
+    run_steps(launch, tile, first, first + program_.rows);
+    first += program_.rows;
+  }
   for (;;) {
     // One row of tiles: along the innermost dimension, or several whole rows of it at once.
     const std::int64_t row_count = dims > 1 ? std::min(rows, box.end[dims - 2] - at[dims - 2]) : 1;
@@ -212,7 +202,7 @@ void LoopInterpreter::run_part(const Launch& launch, std::int64_t part) const {
       if (dims > 0) at[dims - 1] = i;
       tile.rows = static_cast<std::size_t>(row_count);
       tile.inner = static_cast<std::size_t>(std::min(run, inner_end - i));
-      run_tile(launch, tile);
+      run_steps(launch, tile, first, steps_.size());
     }
     if (dims < 2) return;
     at[dims - 2] += row_count;
@@ -225,7 +215,27 @@ void LoopInterpreter::run_part(const Launch& launch, std::int64_t part) const {
   }
 }
 
-void LoopInterpreter::run_tile(const Launch& launch, const Tile& tile) const {
+void LoopInterpreter::load_scalars(const Launch& launch, const Tile& tile) const {
+  const std::size_t n = tile.rows * tile.inner;
+  for (std::size_t i = 0; i < program_.scalars; ++i) {
+    const Step& step = steps_[i];
+    std::byte* const to = tile.values[step.code.result];
+    if (step.code.op == LoopOp::load) {
+      step.read(to, launch.inputs[step.code.operand], 0, n);
+      continue;
+    }
+    const codegen::LoopConstant& constant = program_.constants[step.code.operand];
+    alignas(8) std::byte element[8];
+    if (is_floating(constant.dtype)) {
+      store_double(constant.dtype, element, constant.value);
+    } else {
+      store_int(constant.dtype, element, constant.integer);
+    }
+    step.read(to, element, 0, n);
+  }
+}
+
+void LoopInterpreter::run_steps(const Launch& launch, const Tile& tile, std::size_t begin, std::size_t end) const {
   const std::size_t dims = program_.extents.size();
   const std::size_t n = tile.rows * tile.inner;
   const auto inner_stride = [&](const LoopOperand& operand) { return dims > 0 ? operand.strides[dims - 1] : 0; };
@@ -235,7 +245,7 @@ void LoopInterpreter::run_tile(const Launch& launch, const Tile& tile) const {
            (tile.rows == 1 || row_stride(operand) == static_cast<std::int64_t>(tile.inner));
   };
 
-  for (std::size_t s = program_.invariants; s < steps_.size(); ++s) {
+  for (std::size_t s = begin; s < end; ++s) {
     const Step& step = steps_[s];
     const LoopInstruction& code = step.code;
     if (step.tile != nullptr) {
@@ -262,6 +272,10 @@ void LoopInterpreter::run_tile(const Launch& launch, const Tile& tile) const {
         }
       } else if (along == 0 && (across == 0 || tile.rows == 1)) {
         step.read(to, from, 0, n);
+      } else if (across == 0) {
+        const std::size_t row = tile.inner * step.value_width;
+        step.read(to, from, along, tile.inner);
+        for (std::size_t r = 1; r < tile.rows; ++r) std::memcpy(to + r * row, to, row);
       } else {
         for (std::size_t r = 0; r < tile.rows; ++r) {
           step.read(to + r * tile.inner * step.value_width, from + static_cast<std::ptrdiff_t>(r) * across * step.width,

@@ -52,7 +52,8 @@ class LoopInterpreter {
   void choose_parts();
   Box box(std::int64_t part) const;
   void run_part(const Launch& launch, std::int64_t part) const;
-  void run_tile(const Launch& launch, const Tile& tile) const;
+  void load_scalars(const Launch& launch, const Tile& tile) const;
+  void run_steps(const Launch& launch, const Tile& tile, std::size_t begin, std::size_t end) const;
   void finish_folds(const Launch& launch) const;
   std::int64_t offset(const std::vector<std::int64_t>& strides, const std::int64_t* at) const;
 

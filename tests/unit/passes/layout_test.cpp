@@ -1,0 +1,67 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "engine/graph/build_nn.h"
+#include "engine/passes/passes.h"
+
+namespace ml {
+namespace {
+
+const passes::DimOrder kLast{0, 2, 3, 1};
+
+// Convolution and pooling would like channels last.
+std::optional<passes::PreferredOrders> prefer(const Graph&, const Node& node) {
+  if (node.op->name == "convolution") return passes::PreferredOrders{{kLast, {}, {}}, {kLast}};
+  if (node.op->name == "max_pool") return passes::PreferredOrders{{kLast}, {kLast}};
+  return std::nullopt;
+}
+
+// The ops in order, with "!" behind those whose first output is channels-last.
+std::string laid_out(const Graph& graph) {
+  const passes::LaidOut result = passes::assign_layouts(graph, prefer);
+  verify(result.graph);
+  std::string text;
+  for (const Node& node : result.graph.nodes()) {
+    text += text.empty() ? "" : " ";
+    text += node.op->name;
+    if (result.orders[node.first_output] == kLast) text += "!";
+  }
+  for (const GraphOutput& value : result.graph.outputs()) EXPECT_TRUE(result.orders[value.value].empty());
+  return text;
+}
+
+Var convolve(Var x, Var w) { return convolution(x, w, Var{}, Windows::unit(2)); }
+
+TEST(Layout, CopiesOnceIntoAChainAndOnceOutOfIt) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {2, 8, 9, 9}), w = input(graph, "w", DType::f32, {8, 8, 3, 3});
+  const Var first = tanh(convolve(x, w));
+  const Var pooled = max_pool(first, {2, 2}, Windows::unit(2));
+  output("y", convolve(pooled, w));
+  EXPECT_EQ(laid_out(graph), "broadcast_to! convolution! tanh! max_pool! convolution! broadcast_to");
+}
+
+TEST(Layout, CopiesNothingThatHasOneChannel) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {2, 1, 9, 9}), w = input(graph, "w", DType::f32, {1, 1, 3, 3});
+  output("y", convolve(x, w));
+  EXPECT_EQ(laid_out(graph), "convolution");
+}
+
+TEST(Layout, GivesRowMajorToWhatAsksForNothing) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {2, 8, 9, 9}), w = input(graph, "w", DType::f32, {8, 8, 3, 3});
+  output("y", matmul(reshape(convolve(x, w), {2, 392}), input(graph, "m", DType::f32, {392, 10})));
+  EXPECT_EQ(laid_out(graph), "broadcast_to! convolution! broadcast_to reshape matmul");
+}
+
+TEST(Layout, LeavesAGraphWithoutWishesAsItIs) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {4, 4});
+  output("y", exp(matmul(x, x)));
+  EXPECT_EQ(laid_out(graph), "matmul exp");
+}
+
+}  // namespace
+}  // namespace ml
