@@ -183,9 +183,10 @@ std::vector<ControlCase> control_cases() {
 }
 
 std::vector<OpSamples> fused_samples() {
-  const auto fusing = [](std::vector<Shape> shapes, std::function<Vars(Given)> build) {
+  const auto fusing = [](const std::vector<Shape>& shapes, const std::function<Vars(Given)>& build) {
     return [=](DType dtype) -> AttributesPtr {
       std::vector<TensorType> types;
+      types.reserve(shapes.size());
       for (const Shape& shape : shapes) types.push_back({dtype, shape});
       auto attributes = std::make_shared<BodyAttributes>();
       attributes->body = body(types, build);

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <functional>
-#include <iostream>
+#include <numeric>
 
 #include "ml/error.h"
 #include "tests/matrix/cell.h"
@@ -65,15 +65,17 @@ class Judge {
 
 KernelRequest request_of(const Cell& cell) {
   KernelRequest request{cell.op, cell.attributes, {}, {}};
-  for (const TensorType& type : cell.input_types()) request.inputs.push_back({type, row_major(type.shape)});
+  const std::vector<TensorType> types = cell.input_types();
+  request.inputs.reserve(types.size());
+  for (const TensorType& type : types) request.inputs.push_back({type, row_major(type.shape)});
   for (const HostTensor& tensor : cell.expected.outputs)
     request.outputs.push_back({{tensor.dtype, tensor.shape}, row_major(tensor.shape)});
   return request;
 }
 
 Layout shuffled(const Shape& shape, std::mt19937_64& random) {
-  std::vector<int> order;
-  for (int i = 0; i < shape.rank(); ++i) order.push_back(i);
+  std::vector<int> order(static_cast<std::size_t>(shape.rank()));
+  std::iota(order.begin(), order.end(), 0);
   std::ranges::shuffle(order, random);
   return permuted(shape, order);
 }

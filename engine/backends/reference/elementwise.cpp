@@ -69,7 +69,7 @@ T absolute(T x) {
 }
 template <class T>
 T sign(T x) {
-  if (x != x) return x;  // NaN stays
+  if (is_nan(x)) return x;
   return x > 0 ? T{1} : x < 0 ? negative(T{1}) : T{0};
 }
 
@@ -90,13 +90,13 @@ T remainder(T a, T b) {
 }
 template <class T>
 T larger(T a, T b) {
-  if (a != a) return a;
-  return b != b || b > a ? b : a;
+  if (is_nan(a)) return a;
+  return is_nan(b) || b > a ? b : a;
 }
 template <class T>
 T smaller(T a, T b) {
-  if (a != a) return a;
-  return b != b || b < a ? b : a;
+  if (is_nan(a)) return a;
+  return is_nan(b) || b < a ? b : a;
 }
 
 // An amount outside of [0, 64) shifts everything out; narrower types lose the rest of their bits on storing.

@@ -90,7 +90,7 @@ void sort(const Call& call) {
     const std::vector<T> x = load<T>(call.inputs[0]);
     std::vector<T> values(x.size());
     std::vector<std::int64_t> indices(x.size());
-    const auto less = [](T a, T b) { return a < b || (a == a && b != b); };  // NaN is the largest
+    const auto less = [](T a, T b) { return a < b || (!is_nan(a) && is_nan(b)); };  // NaN is the largest
     std::vector<std::int64_t> order(static_cast<std::size_t>(view.extent));
     for (std::int64_t outer = 0; outer < view.outer; ++outer) {
       for (std::int64_t inner = 0; inner < view.inner; ++inner) {

@@ -47,13 +47,13 @@ void reduce_prod(const Call& call) {
 struct Above {
   template <class T>
   bool operator()(T a, T b) const {
-    return a == a && (b != b || b > a);
+    return !is_nan(a) && (is_nan(b) || b > a);
   }
 };
 struct Below {
   template <class T>
   bool operator()(T a, T b) const {
-    return a == a && (b != b || b < a);
+    return !is_nan(a) && (is_nan(b) || b < a);
   }
 };
 

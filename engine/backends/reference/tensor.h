@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -88,6 +89,15 @@ void with_compute_type(DType dtype, F f) {
     f(std::int64_t{});
   else
     f(std::uint64_t{});
+}
+
+// False for integers.
+template <class T>
+bool is_nan(T value) {
+  if constexpr (std::is_floating_point_v<T>)
+    return std::isnan(value);
+  else
+    return false;
 }
 
 // Arithmetic that wraps for integers.

@@ -73,6 +73,7 @@ TEST(PackCache, ThreadsShareWhatOneOfThemMakes) {
   const std::vector<ConstantData> all{constant(), constant(), constant()};
   {
     std::vector<std::jthread> threads;
+    threads.reserve(8);
     for (int i = 0; i < 8; ++i) {
       threads.emplace_back([&] {
         for (int turn = 0; turn < 100; ++turn) {
