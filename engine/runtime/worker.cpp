@@ -19,8 +19,8 @@ ThreadOptions thread_options(const WorkerOptions& options) {
   const int cpus = usable_cpus();
   ThreadOptions result;
   result.executors = std::max(options.executors, 1u);
-  result.spin = options.spin != WorkerOptions::kByCpus ? options.spin : cpus > 1 ? kSpin : 0;
-  result.park = options.park != WorkerOptions::kByCpus ? options.park : cpus >= kManyCpus ? kPark : kSpin;
+  result.spin = options.spin != WorkerOptions::kByCpus ? options.spin : cpus >= kManyCpus ? kSpin : 0;
+  result.park = options.park != WorkerOptions::kByCpus ? options.park : cpus >= kManyCpus ? kPark : 0;
   return result;
 }
 
