@@ -13,8 +13,9 @@ struct Case {
   Fill values = Fill::exact;
 };
 
-std::vector<Case> pools() {
-  return {
+// No special values for averages: whether a part of a sum overflows depends on the order.
+std::vector<Case> pools(bool special) {
+  std::vector<Case> cases{
       {"one element", {1, 1, 1}, {1, 1, 1}, {1}, Windows::unit(1)},
       {"no images", {0, 3, 4, 4}, {0, 3, 2, 2}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}},
       {"line", {2, 3, 11}, {2, 3, 5}, {3}, {{2}, {0}, {0}, {1}}},
@@ -25,11 +26,13 @@ std::vector<Case> pools() {
       {"padding one side", {1, 2, 5, 4}, {1, 2, 6, 4}, {3, 2}, {{1, 1}, {2, 0}, {1, 1}, {1, 1}}},
       {"dilated", {1, 2, 9, 7}, {1, 2, 5, 4}, {3, 2}, {{1, 1}, {0, 0}, {0, 0}, {2, 3}}},
       {"gaps between windows", {1, 2, 8, 8}, {1, 2, 2, 2}, {2, 2}, {{5, 5}, {0, 0}, {0, 0}, {1, 1}}},
-      {"special", {1, 2, 6, 6}, {1, 2, 3, 3}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}, Fill::special},
       {"whole image", {2, 3, 5, 7}, {2, 3, 1, 1}, {5, 7}, Windows::unit(2)},
       {"volume", {1, 2, 4, 5, 6}, {1, 2, 2, 3, 3}, {2, 3, 2}, {{2, 1, 2}, {0, 0, 0}, {0, 0, 0}, {1, 1, 1}}},
       {"large", {5, 16, 29, 31}, {5, 16, 14, 15}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}},
   };
+  if (special)
+    cases.push_back({"special", {1, 2, 6, 6}, {1, 2, 3, 3}, {2, 2}, {{2, 2}, {0, 0}, {0, 0}, {1, 1}}, Fill::special});
+  return cases;
 }
 
 auto max_attributes(const Case& c) {
@@ -41,24 +44,26 @@ auto max_attributes(const Case& c) {
 
 std::vector<Sample> max_pool() {
   std::vector<Sample> samples;
-  for (const Case& c : pools()) samples.push_back({c.label, {{c.x, c.values}}, max_attributes(c)});
+  for (const Case& c : pools(true)) samples.push_back({c.label, {{c.x, c.values}}, max_attributes(c)});
   return samples;
 }
 std::vector<Sample> max_pool_gradient() {
   std::vector<Sample> samples;
-  for (const Case& c : pools()) samples.push_back({c.label, {{c.x, c.values}, {c.y, Fill::exact}}, max_attributes(c)});
+  for (const Case& c : pools(true))
+    samples.push_back({c.label, {{c.x, c.values}, {c.y, Fill::exact}}, max_attributes(c)});
   return samples;
 }
 std::vector<Sample> max_pool_select() {
   std::vector<Sample> samples;
-  for (const Case& c : pools()) samples.push_back({c.label, {{c.x, c.values}, {c.x, Fill::exact}}, max_attributes(c)});
+  for (const Case& c : pools(true))
+    samples.push_back({c.label, {{c.x, c.values}, {c.x, Fill::exact}}, max_attributes(c)});
   return samples;
 }
 
 std::vector<Sample> average_pool() {
   std::vector<Sample> samples;
   for (const bool count_padding : {false, true}) {
-    for (const Case& c : pools()) {
+    for (const Case& c : pools(false)) {
       const auto attributes = with<AveragePoolAttributes>([&](AveragePoolAttributes& a) {
         a.size = c.size;
         a.windows = c.windows;
@@ -73,7 +78,7 @@ std::vector<Sample> average_pool() {
 std::vector<Sample> average_pool_gradient() {
   std::vector<Sample> samples;
   for (const bool count_padding : {false, true}) {
-    for (const Case& c : pools()) {
+    for (const Case& c : pools(false)) {
       const auto attributes = with<AveragePoolGradientAttributes>([&](AveragePoolGradientAttributes& a) {
         a.size = c.size;
         a.windows = c.windows;
