@@ -29,15 +29,15 @@ std::vector<std::string> places() {
 // The engine and what it brings find their own symbols first, so that an application may have another protobuf. The
 // sanitizers' runtimes refuse that: under them the engine is opened the plain way.
 int open_flags() {
-  const bool sanitized =
-      dlsym(RTLD_DEFAULT, "__asan_init") != nullptr || dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr;
+  const bool sanitized = dlsym(RTLD_DEFAULT, "__asan_init") != nullptr || dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr;
   return RTLD_NOW | RTLD_LOCAL | (sanitized ? 0 : RTLD_DEEPBIND);
 }
 
 }  // namespace
 
 const EngineLibrary& EngineLibrary::instance() {
-  static const EngineLibrary library;
+  // Never destroyed: sessions that static objects hold end after everything else.
+  static const EngineLibrary& library = *new EngineLibrary;
   return library;
 }
 

@@ -1,5 +1,5 @@
 // Trains a small CNN on Fashion-MNIST and saves it as a model. The test images are not read.
-#include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
 #include "fashion.h"
@@ -10,10 +10,15 @@ namespace {
 int train(int argc, char** argv) {
   namespace nn = ml::nn;
   const auto options =
-      demo::parse_options(argc, argv, {{"--data", ""}, {"--output", ""}, {"--seed", "1"}, {"--epochs", "4"}},
-                          "--data FOLDER --output FILE [--seed 1] [--epochs 4]");
-  const auto seed = std::strtoull(options.at("--seed").c_str(), nullptr, 10);
-  const auto epochs = std::strtoll(options.at("--epochs").c_str(), nullptr, 10);
+      demo::parse_options(argc, argv, {{"--data", ""}, {"--output", ""}, {"--seed", "1"}, {"--epochs", "5"}},
+                          "--data FOLDER --output FILE [--seed 1] [--epochs 5]");
+  const auto seed = static_cast<std::uint64_t>(demo::parse_count("--seed", options.at("--seed")));
+  const std::int64_t epochs = demo::parse_count("--epochs", options.at("--epochs"));
+  const std::filesystem::path folder = std::filesystem::absolute(options.at("--output")).parent_path();
+  if (!std::filesystem::is_directory(folder)) {
+    throw ml::Error(ml::Code::not_found, "there is no folder '" + folder.string() + "' for the model", {},
+                    "make it, or choose another --output");
+  }
 
   ml::data::DataLoader loader(demo::open_fashion(options.at("--data"), "train"),
                               {.batch_size = 64, .shuffle = true, .seed = seed, .drop_last = true});

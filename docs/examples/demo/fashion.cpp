@@ -1,5 +1,6 @@
 #include "fashion.h"
 
+#include <charconv>
 #include <cstdlib>
 #include <iostream>
 
@@ -42,6 +43,14 @@ std::map<std::string, std::string> parse_options(int argc, char** argv, std::map
     if (value.empty()) fail("option " + name + " is missing");
   }
   return defaults;
+}
+
+std::int64_t parse_count(const std::string& name, const std::string& value) {
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), count);
+  if (error == std::errc{} && end == value.data() + value.size() && count > 0) return count;
+  std::cerr << name << " wants a whole number from 1 on, not '" << value << "'\n";
+  std::exit(2);
 }
 
 int run(const char* program, int (*body)(int, char**), int argc, char** argv) {

@@ -1,6 +1,7 @@
 // What the demo's two programs share: the data set, its labels, their options.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +18,9 @@ std::shared_ptr<ml::data::IdxDataset> open_fashion(const std::string& folder, co
 // "--name value" pairs; unknown or missing ones end the program with `usage` and exit code 2.
 std::map<std::string, std::string> parse_options(int argc, char** argv, std::map<std::string, std::string> defaults,
                                                  const std::string& usage);
+
+// A whole number from 1 on; anything else ends the program like a wrong option.
+std::int64_t parse_count(const std::string& name, const std::string& value);
 
 // Runs `body` and turns an ml::Error into a message and exit code 1.
 int run(const char* program, int (*body)(int, char**), int argc, char** argv);
