@@ -44,7 +44,7 @@ std::vector<HostTensor> run_plan(const Plan& plan, StreamContext& context, std::
   context.synchronize();
   if (stream.take_index_error()) {
     throw Error(Code::out_of_range, "an index held by a tensor is out of range", {},
-                "check the indices given to gather, scatter and the like");
+                "check class labels, and the indices given to take, gather, scatter and embedding");
   }
   return results;
 }

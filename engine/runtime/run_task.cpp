@@ -83,7 +83,7 @@ void execute(Task& task, StreamContext& context) {
     std::string what = "an index held by a tensor is out of range";
     what += MLRING_MESSAGE_PART;
     what += MLRING_MESSAGE_PART;
-    what += "check the indices given to gather, scatter and the like";
+    what += "check class labels, and the indices given to take, gather, scatter and embedding";
     return task.fail(MLRING_OUT_OF_RANGE, what);
   }
   for (const Argument& argument : call.arguments) task.bytes += argument.bytes;

@@ -8,6 +8,10 @@ namespace {
 void want_positive(std::int64_t value, const char* what) {
   if (value <= 0) throw Error(Code::invalid_argument, std::string(what) + " is " + std::to_string(value));
 }
+std::int64_t size(std::int64_t value, const char* what) {
+  if (value < 0) throw Error(Code::invalid_argument, std::string(what) + " is " + std::to_string(value));
+  return value;
+}
 
 // What torch.nn.init.kaiming_uniform_(weight, a=sqrt(5)) comes to, and the bound of the bias: U(-1/sqrt(fan_in), ...).
 Tensor uniform_by_fan_in(const Shape& shape, std::int64_t fan_in) {
@@ -18,7 +22,9 @@ Tensor uniform_by_fan_in(const Shape& shape, std::int64_t fan_in) {
 }  // namespace
 
 Linear::Linear(std::int64_t in_features, std::int64_t out_features, bool with_bias)
-    : weight(register_parameter("weight", uniform_by_fan_in({out_features, in_features}, in_features))),
+    : weight(register_parameter("weight", uniform_by_fan_in({size(out_features, "Linear: out_features"),
+                                                             size(in_features, "Linear: in_features")},
+                                                            in_features))),
       bias(register_parameter("bias", with_bias ? uniform_by_fan_in({out_features}, in_features) : Tensor{})),
       in_features_(in_features) {}
 
@@ -55,10 +61,10 @@ std::int64_t convolution_fan_in(std::int64_t in_channels, std::int64_t kernel_si
 }  // namespace
 
 Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, std::int64_t kernel_size, Conv2dOptions options)
-    : weight(register_parameter(
-          "weight", uniform_by_fan_in({out_channels, in_channels / std::max<std::int64_t>(options.groups, 1),
-                                       kernel_size, kernel_size},
-                                      convolution_fan_in(in_channels, kernel_size, options)))),
+    : weight(register_parameter("weight", uniform_by_fan_in({size(out_channels, "Conv2d: out_channels"),
+                                                             in_channels / std::max<std::int64_t>(options.groups, 1),
+                                                             kernel_size, kernel_size},
+                                                            convolution_fan_in(in_channels, kernel_size, options)))),
       bias(register_parameter(
           "bias", options.bias
                       ? uniform_by_fan_in({out_channels}, convolution_fan_in(in_channels, kernel_size, options))
@@ -77,7 +83,7 @@ Tensor Conv2d::forward(const Tensor& x) {
 }
 
 BatchNorm2d::BatchNorm2d(std::int64_t features, double epsilon, double momentum)
-    : weight(register_parameter("weight", ones({features}))),
+    : weight(register_parameter("weight", ones({size(features, "BatchNorm2d: features")}))),
       bias(register_parameter("bias", zeros({features}))),
       running_mean(register_buffer("running_mean", zeros({features}))),
       running_var(register_buffer("running_var", ones({features}))),
@@ -159,6 +165,7 @@ Dropout::Dropout(double p) : p_(p) {
 Tensor Dropout::forward(const Tensor& x) { return is_training() && p_ > 0 ? dropout(x, p_, default_generator()) : x; }
 
 Embedding::Embedding(std::int64_t rows, std::int64_t width)
-    : weight(register_parameter("weight", randn({rows, width}, default_generator()))) {}
+    : weight(register_parameter(
+          "weight", randn({size(rows, "Embedding: rows"), size(width, "Embedding: width")}, default_generator()))) {}
 
 }  // namespace ml::nn

@@ -1,6 +1,7 @@
 #include "libmlclient/session/arena.h"
 
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 
 #include <bit>
 #include <cerrno>
@@ -29,6 +30,13 @@ std::uint64_t class_bytes(std::uint32_t size_class) {
   const std::uint32_t exponent = size_class / 4 + 6;
   const std::uint64_t bytes = (1ull << exponent) + (1ull << (exponent - 2)) * (size_class % 4);
   return (bytes + kAlignment - 1) & ~(kAlignment - 1);
+}
+
+// Mapping succeeds for more than there is, and filling it would end this process or another one.
+std::uint64_t machine_bytes() {
+  struct sysinfo machine {};
+  if (sysinfo(&machine) != 0) return UINT64_MAX;
+  return (std::uint64_t{machine.totalram} + machine.totalswap) * machine.mem_unit;
 }
 
 }  // namespace
@@ -63,8 +71,11 @@ void ArenaPool::unmap(const Arena& arena) noexcept {
 }
 
 Region ArenaPool::allocate(std::uint64_t bytes) {
-  if (bytes > (1ull << 46)) {
-    throw Error(Code::out_of_memory, "a tensor of " + std::to_string(bytes) + " bytes does not fit into memory");
+  static const std::uint64_t limit = machine_bytes();
+  if (bytes > limit) {
+    throw Error(Code::out_of_memory, "a tensor of " + std::to_string(bytes) +
+                                         " bytes does not fit into this machine's " + std::to_string(limit) +
+                                         " bytes of memory");
   }
   const std::lock_guard lock(mutex_);
   if (bytes >= kWholeBytes) return allocate_whole((bytes + kPage - 1) & ~(kPage - 1));

@@ -15,6 +15,12 @@ void describe(mlring_argument& argument, std::uint32_t direction, const TensorTy
 Execution::Execution(std::shared_ptr<SessionCore> session, std::shared_ptr<Program> program, std::size_t arguments,
                      std::size_t small_bytes)
     : session_(std::move(session)), program_(std::move(program)), small_at_(arguments * sizeof(mlring_argument)) {
+  if (arguments > MLRING_ARGUMENTS_MAX) {
+    throw Error(Code::unsupported,
+                "an expression of " + std::to_string(arguments) + " inputs and results: a program has at most " +
+                    std::to_string(MLRING_ARGUMENTS_MAX),
+                {}, "call eval() on parts of it first: every tensor and every number in it counts");
+  }
   table_ = Storage::in_arena(session_, small_at_ + small_bytes);
   std::memset(table_->host(), 0, small_at_ + small_bytes);
   mlring_argument where{};

@@ -116,11 +116,7 @@ std::vector<Tensor> record_built(std::span<const Tensor> inputs, Builder build, 
   std::vector<Var> vars;
   std::vector<Tensor> known;
   for (const Tensor& tensor : inputs) {
-    if (!tensor.defined()) {
-      vars.emplace_back();
-      continue;
-    }
-    vars.push_back({&graph, graph.add_input({}, tensor.value()->type)});
+    vars.push_back({&graph, graph.add_input({}, need(tensor, "an operation")->type)});
     known.push_back(tensor);
   }
   const std::vector<Var> results = build(context, graph, vars);
@@ -155,7 +151,7 @@ Tensor make_scalar(DType dtype, Scalar number) {
   auto value = std::make_shared<TensorValue>();
   value->type = {dtype, {}};
   value->kind = ValueKind::scalar;
-  if (number.kind() == DTypeKind::floating)
+  if (number.kind() == DTypeKind::floating || is_floating(dtype))
     store_double(dtype, value->scalar.data(), number.number());
   else
     store_int(dtype, value->scalar.data(), number.integer());

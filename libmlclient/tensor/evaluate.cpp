@@ -86,8 +86,9 @@ std::shared_ptr<Pending> start_evaluation(std::span<const Tensor> tensors) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     storages.push_back(Storage::in_arena(session, bytes_of(values[i]->type)));
     execution.bind(leaves + i, MLRING_OUT, values[i]->type, storages.back());
-    storages.back()->set_pending(execution.pending());
   }
+  // Only now: a storage and what fills it own each other until that is done, and nothing above may throw in between.
+  for (const std::shared_ptr<Storage>& storage : storages) storage->set_pending(execution.pending());
   std::shared_ptr<Pending> pending = execution.submit_once();
   const std::lock_guard lock(recording_mutex());
   for (std::size_t i = 0; i < values.size(); ++i) history.push_back(publish(*values[i], std::move(storages[i])));

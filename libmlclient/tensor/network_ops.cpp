@@ -78,6 +78,8 @@ Tensor mse_loss(const Tensor& prediction, const Tensor& target) {
 Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvolutionOptions& options) {
   const int rank = spatial_rank(x, "convolution");
   const Windows windows = windows_of(options.stride, options.padding, options.dilation, rank, "convolution");
+  if (!bias.defined())
+    return record_with({x, weight}, [&](Vars v) { return convolution(v[0], v[1], {}, windows, options.groups); });
   return record_with({x, weight, bias}, [&](Vars v) { return convolution(v[0], v[1], v[2], windows, options.groups); });
 }
 

@@ -180,7 +180,12 @@ Tensor arange(std::int64_t end, DType dtype) {
 
 Tensor arange(double start, double end, double step, DType dtype) {
   if (step == 0) throw Error(Code::invalid_argument, "arange: the step is 0");
-  const auto count = static_cast<std::int64_t>(std::max(0.0, std::ceil((end - start) / step)));
+  const double steps_taken = std::ceil((end - start) / step);
+  if (!(std::abs(steps_taken) < 0x1p53)) {
+    throw Error(Code::invalid_argument, "arange: from " + std::to_string(start) + " to " + std::to_string(end) +
+                                            " by " + std::to_string(step) + " has no end");
+  }
+  const auto count = static_cast<std::int64_t>(std::max(0.0, steps_taken));
   const Tensor steps = arange(count, DType::f64) * step + start;
   return steps.to(dtype);
 }

@@ -1,5 +1,6 @@
 #include "ml/tensor.h"
 
+#include <algorithm>
 #include <cstring>
 #include <ostream>
 
@@ -218,7 +219,9 @@ bool Future::wait_for(double seconds) const {
   if (!state_) return true;
   client::SessionCore::check_process();
   const auto now = std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
-  const auto deadline = static_cast<std::uint64_t>(now) + static_cast<std::uint64_t>(seconds * 1e9);
+  constexpr double kForever = 1e9;  // seconds: what a deadline has room for
+  const auto deadline =
+      static_cast<std::uint64_t>(now) + static_cast<std::uint64_t>(std::clamp(seconds, 0.0, kForever) * 1e9);
   for (const auto& storage : state_->storages) {
     const auto pending = storage->pending();
     if (!pending) continue;

@@ -50,7 +50,9 @@ enum Small : std::size_t { kLearningRate = 0, kStep = 64, kLoss = 128, kHits = 1
 }  // namespace
 
 StepProgram::StepProgram(const StepSource& source, const std::vector<TensorType>& batch, bool training)
-    : samples_(batch[0].shape.rank() > 0 ? batch[0].shape[0] : 1), training_(training) {
+    : samples_(batch[0].shape.rank() > 0 ? batch[0].shape[0] : 1),
+      targets_(batch[1].shape.elements()),
+      training_(training) {
   const std::vector<Entry>& entries = source.state.entries();
   const Tensor x = client::make_placeholder(batch[0]), y = client::make_placeholder(batch[1]);
   const Tensor rate = client::make_placeholder({DType::f32, {}}), number = client::make_placeholder({DType::i64, {}});
@@ -169,7 +171,7 @@ Metrics StepProgram::collect() {
   std::memcpy(&loss, lane.execution->small(kLoss), sizeof loss);
   if (counts_hits_) std::memcpy(&hits, lane.execution->small(kHits), sizeof hits);
   lane.batch.clear();
-  return {loss, samples_ > 0 ? static_cast<double>(hits) / static_cast<double>(samples_) : 0, samples_};
+  return {loss, targets_ > 0 ? static_cast<double>(hits) / static_cast<double>(targets_) : 0, samples_};
 }
 
 }  // namespace ml::train

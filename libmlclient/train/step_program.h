@@ -48,6 +48,7 @@ class StepProgram {
   std::vector<std::size_t> state_inputs_;   // of each state that the program has as an input: its index
   std::vector<std::size_t> state_outputs_;  // of each one that it updates
   std::int64_t samples_ = 0;
+  std::int64_t targets_ = 0;  // elements: a sample may have one per pixel
   bool training_;
   bool counts_hits_ = false;
   std::vector<Lane> lanes_;

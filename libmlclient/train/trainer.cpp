@@ -71,6 +71,7 @@ Metrics Trainer::evaluate(data::DataLoader& loader) {
   State& state = *state_;
   state.finish();
   state.device.upload();
+  loader.rewind();  // an epoch that something broke off would count in part only
   Totals totals;
   std::deque<StepProgram*> under_way;
   const auto collect = [&] {

@@ -65,7 +65,8 @@ class ML_API Tensor {
   // No tensor. Using it in an operation throws invalid_argument.
   Tensor() = default;
   bool defined() const noexcept { return value_ != nullptr; }
-  explicit operator bool() const noexcept { return defined(); }
+  // A tensor is no condition: `if (loss < best)` must say what it asks. Use defined(), or item<bool>().
+  explicit operator bool() const = delete;
 
   // --- what it is (known without evaluating) ---------------------------------------------------------------------
 

@@ -84,7 +84,8 @@ class ML_API Trainer {
   // Trains until options.epochs epochs are done, from where the trainer and the loader are. A program is compiled for
   // each shape of batch. Answers the last epoch.
   EpochReport fit(data::DataLoader& loader, const FitOptions& options = {});
-  // One step on one batch {inputs, targets}, waiting for it.
+  // One step on one batch {inputs, targets}, waiting for it. A step that throws out_of_range (a label that is no class)
+  // has updated the state all the same, and reading that state throws until the next step: go on from a checkpoint.
   Metrics step(const data::Batch& batch);
   // Loss and accuracy over one epoch of `loader`, in eval mode, without updating anything.
   Metrics evaluate(data::DataLoader& loader);

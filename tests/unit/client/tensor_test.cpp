@@ -3,28 +3,21 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <functional>
 #include <thread>
+#include <type_traits>
 
 #include "ml/grad.h"
 #include "ml/ops.h"
 #include "ml/random.h"
 #include "ml/session.h"
+#include "tests/unit/client/expected.h"
 
 namespace ml {
 namespace {
 
 using Floats = std::vector<float>;
-
-// The message of the error that `body` throws.
-template <class F>
-std::string message_of(F body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 TEST(Tensor, ReadsBackWhatItWasGiven) {
   const Tensor x = from_data<float>({1, 2, 3, 4, 5, 6}, {2, 3});
@@ -127,6 +120,60 @@ TEST(Tensor, AnIndexOutsideMakesEvaluationThrow) {
   }
 }
 
+// What a program is made of when an expression reads a lot: every number is an input of it.
+TEST(Tensor, AnExpressionOfTooManyInputsIsToldToBeSplit) {
+  std::vector<Tensor> level;
+  for (int i = 0; i < 20000; ++i) level.push_back(tensor(1.0F));
+  while (level.size() > 1) {
+    std::vector<Tensor> next;
+    for (std::size_t i = 0; i < level.size(); i += 2)
+      next.push_back(i + 1 < level.size() ? level[i] + level[i + 1] : level[i]);
+    level = std::move(next);
+  }
+  EXPECT_NE(message_of([&] { level.front().eval(); }).find("20001 inputs and results"), std::string::npos)
+      << message_of([&] { level.front().eval(); });
+}
+
+TEST(Tensor, UnsignedNumbersStayPositive) {
+  const std::uint64_t large = std::uint64_t{1} << 63;
+  EXPECT_EQ(tensor(large, DType::f64).item<double>(), 0x1p63);
+  EXPECT_EQ(tensor(large, DType::u64).item<std::uint64_t>(), large);
+}
+
+TEST(Tensor, IsNoCondition) {
+  static_assert(!std::is_constructible_v<bool, Tensor>, "if (loss < best) would always hold");
+}
+
+TEST(Tensor, LargerThanTheMachineIsRefusedAtOnce) {
+  const Tensor x = ones({std::int64_t{1} << 45});
+  EXPECT_EQ(code_of([&] { x.eval(); }), Code::out_of_memory);
+}
+
+TEST(Tensor, OperationsOnUndefinedOnesThrow) {
+  const Tensor none, x = ones({2});
+  const std::function<Tensor()> uses[] = {
+      [&] { return max(none); },
+      [&] { return permute(none, {0}); },
+      [&] { return take(x, none); },
+      [&] { return cumsum(none, 0); },
+      [&] { return argmax(none); },
+      [&] { return sort(none).first; },
+      [&] { return pad(none, {1}, {1}); },
+      [&] { return layer_norm(x, x, none); },
+      [&] { return scatter_add(x, tensor({0}), none, 0); },
+      [&] {
+        return cross_entropy(ones({2, 3}), none);
+      },
+  };
+  for (const std::function<Tensor()>& use : uses) EXPECT_EQ(code_of(use), Code::invalid_argument);
+}
+
+TEST(Tensor, RangesWithoutAnEndAreRefused) {
+  EXPECT_EQ(arange(5, 0, -2).to_vector<int>(), (std::vector<int>{5, 3, 1}));
+  for (const double end : {double{INFINITY}, double{NAN}, 1e300})
+    EXPECT_EQ(code_of([&] { arange(0, end, 1); }), Code::invalid_argument) << end;
+}
+
 TEST(Tensor, Prints) {
   EXPECT_EQ(tensor({1, 2, 3}).str(), "tensor([1, 2, 3], i32[3])");
   EXPECT_EQ((ones({2, 2}) * 0.5).str(), "tensor([[0.5000, 0.5000],\n        [0.5000, 0.5000]], f32[2, 2])");
@@ -176,6 +223,21 @@ TEST(Tensor, EvaluatesInTheBackground) {
   future.wait();
   EXPECT_TRUE(future.ready());
   EXPECT_EQ(y[0][0].item<float>(), 64.0F);
+}
+
+TEST(Tensor, WhatAFailedOneLeadsToFailsAndNothingElse) {
+  const Tensor x = tensor({1.0F, 2.0F});
+  const Tensor bad = take(x, tensor({0, 9}));
+  const Future first = bad.eval_async();
+  const Future second = (bad + 1).eval_async();
+  EXPECT_TRUE(second.wait_for(INFINITY));
+  EXPECT_TRUE(second.wait_for(-1));
+  for (int again = 0; again < 2; ++again) {
+    EXPECT_EQ(code_of([&] { first.wait(); }), Code::out_of_range);
+    EXPECT_EQ(code_of([&] { second.wait(); }), Code::out_of_range);
+    EXPECT_EQ(code_of([&] { (bad * 2).eval(); }), Code::out_of_range);
+  }
+  EXPECT_EQ((x * 2).to_vector<float>(), (Floats{2, 4}));
 }
 
 TEST(Tensor, ThreadsMayUseDifferentTensors) {

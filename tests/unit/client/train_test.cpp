@@ -125,6 +125,22 @@ TEST(Trainer, SaysWhenALabelIsNoClass) {
   EXPECT_EQ(code_of([&] { trainer.step({ones({2, 2}), tensor<std::int64_t>({0, 3})}); }), Code::out_of_range);
 }
 
+TEST(Trainer, AccuracyIsAShareWhenASampleHasManyTargets) {
+  nn::Sequential net(nn::Conv2d(1, 3, 1));
+  train::Trainer trainer(net, optim::SGD(net.parameters()));
+  Generator generator(2);
+  const Tensor x = randn({4, 1, 5, 5}, generator);
+  const Tensor classes = argmax(net(x), 1).eval();
+  EXPECT_EQ(trainer.step({x, classes}).accuracy, 1.0);
+}
+
+TEST(Trainer, EvaluatesAWholeEpochWhereverTheLoaderIs) {
+  TrainingRun run;
+  data::Batch batch;
+  ASSERT_TRUE(run.loader.next(batch));
+  EXPECT_EQ(run.trainer.evaluate(run.loader).samples, run.loader.size());
+}
+
 TEST(Checkpoint, ResumesBitForBitBetweenEpochs) {
   const std::string path = temporary("between_epochs");
   TrainingRun whole, first, second;
