@@ -264,11 +264,9 @@ class Compiler {
         return strides.size() > 1 && zeros(strides.first(strides.size() - 1));
       });
     };
-    auto rest = std::ranges::stable_partition(program_.code, scalar);
-    program_.scalars = program_.code.size() - rest.size();
-    const std::size_t behind_scalars = rest.size();
-    rest = std::ranges::stable_partition(rest, row);
-    program_.rows = behind_scalars - rest.size();
+    const auto rows = std::stable_partition(program_.code.begin(), program_.code.end(), scalar);
+    program_.scalars = static_cast<std::size_t>(rows - program_.code.begin());
+    program_.rows = static_cast<std::size_t>(std::stable_partition(rows, program_.code.end(), row) - rows);
   }
 
   // Linear scan: a register is free again after its value was read for the last time.
