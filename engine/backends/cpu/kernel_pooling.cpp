@@ -174,7 +174,7 @@ struct Kernels {
   // Dimension by dimension, as the decomposition sums: where a sum overflows, both do.
   static void average(const Pooling& p, const T* x, T* y) {
     const D d;
-    const auto& [deep, high, wide] = p.lines.line;
+    const auto &deep = p.lines.line[0], &high = p.lines.line[1], &wide = p.lines.line[2];
     each_window(p, [&](const std::int64_t(&at)[3], std::int64_t place) {
       V sum = hn::Zero(d);
       for (std::int64_t c = wide.first(at[2]); c < wide.last(at[2]); ++c) {
