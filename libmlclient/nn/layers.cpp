@@ -39,6 +39,7 @@ Tensor Linear::forward(const Tensor& x) {
                   "Linear: x is " + x.shape().str() + ", but in_features is " + std::to_string(in_features_), {},
                   "the last axis, or the product of trailing axes, must be in_features");
     }
+    while (axis > 1 && x.shape()[axis - 1] == 1) --axis;  // the channel of a grey picture
     input = flatten(x, axis);
   }
   const Tensor product = matmul(input, weight.t());

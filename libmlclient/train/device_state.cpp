@@ -1,5 +1,6 @@
 #include "libmlclient/train/device_state.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -8,6 +9,14 @@
 namespace ml::train {
 
 DeviceState::DeviceState(nn::Module& module, optim::Optimizer& optimizer, std::uint64_t seed) {
+  const std::vector<nn::Parameter> own = module.parameters();
+  for (const nn::Parameter& parameter : optimizer.parameters()) {
+    if (std::ranges::find(own, parameter.slot(), &nn::Parameter::slot) != own.end()) continue;
+    throw Error(Code::invalid_argument,
+                "Trainer: the optimizer's parameter '" + parameter.name() + "' " + parameter.value().shape().str() +
+                    " is not one of the module's",
+                {}, "make the optimizer of module.parameters()");
+  }
   for (const nn::Parameter& parameter : optimizer.parameters())
     add(Entry::Kind::parameter, "parameter." + parameter.name(), parameter.value());
   parameters_ = entries_.size();

@@ -128,7 +128,8 @@ class ML_API Sequential : public Module {
 };
 
 // x [..., in_features] -> x W^T + b [..., out_features]. When the last axis is not in_features but the trailing axes
-// multiply to it, they are flattened first: [N, 64, 7, 7] fits Linear(64 * 7 * 7, 10).
+// multiply to it, they are flattened first, with axes of 1 before them: [N, 64, 7, 7] fits Linear(64 * 7 * 7, 10),
+// and [N, 1, 28, 28] is [N, 784].
 class ML_API Linear : public Module {
  public:
   Linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);

@@ -99,6 +99,8 @@ TEST(Layers, LinearFlattensTrailingAxesThatMultiplyToItsInput) {
   nn::Linear layer(24, 2);
   EXPECT_EQ(layer(ones({5, 2, 3, 4})).shape(), (Shape{5, 2}));
   EXPECT_EQ(layer(ones({5, 6, 24})).shape(), (Shape{5, 6, 2}));
+  EXPECT_EQ(layer(ones({5, 1, 4, 6})).shape(), (Shape{5, 2})) << "a grey picture";
+  EXPECT_EQ(layer(ones({1, 4, 6})).shape(), (Shape{1, 2}));
   EXPECT_NE(message_of([&] { layer(ones({5, 7})); }).find("x is [5, 7], but in_features is 24"), std::string::npos);
 }
 

@@ -134,6 +134,12 @@ TEST(Trainer, AccuracyIsAShareWhenASampleHasManyTargets) {
   EXPECT_EQ(trainer.step({x, classes}).accuracy, 1.0);
 }
 
+TEST(Trainer, RefusesAnOptimizerOfAnotherModule) {
+  nn::Linear net(2, 3), other(2, 3);
+  EXPECT_NE(message_of([&] { train::Trainer(net, optim::SGD(other.parameters())); }).find("'weight' [3, 2] is not one"),
+            std::string::npos);
+}
+
 TEST(Trainer, EvaluatesAWholeEpochWhereverTheLoaderIs) {
   TrainingRun run;
   data::Batch batch;
