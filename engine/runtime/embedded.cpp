@@ -33,6 +33,7 @@ struct mlengine_worker {
   mlengine_worker(std::unique_ptr<ml::Device> device, const rt::WorkerOptions& options)
       : worker(std::move(device), options) {}
   rt::Worker worker;
+  const std::string fingerprint = worker.device().fingerprint();
   std::mutex mutex;  // guards the lists, here and in the sessions
   std::vector<std::unique_ptr<mlengine_session>> sessions;
 };
@@ -84,6 +85,8 @@ int32_t mlengine_worker_create(const struct mlengine_worker_options* options, st
     *worker = new mlengine_worker(rt::create_device(device, threads), known);
   });
 }
+
+const char* mlengine_worker_fingerprint(const struct mlengine_worker* worker) { return worker->fingerprint.c_str(); }
 
 void mlengine_worker_destroy(struct mlengine_worker* worker) { delete worker; }
 

@@ -83,6 +83,11 @@ MLENGINE_API const char* mlengine_error(void);
 MLENGINE_API int32_t mlengine_worker_create(const struct mlengine_worker_options* options,
                                             struct mlengine_worker** worker);
 /*
+ * What decides the bits of a result besides the program and its inputs: device, instructions, library versions,
+ * threads. The same text, the same bits. Valid as long as the worker.
+ */
+MLENGINE_API const char* mlengine_worker_fingerprint(const struct mlengine_worker* worker);
+/*
  * Ends every session that is left, then the threads. Executions under way are stopped between two kernels; their queues
  * go to MLRING_STATE_LOST.
  */

@@ -145,6 +145,7 @@ namespace ml {
 
 const std::string& Session::transport() const { return core_->transport_name(); }
 const std::string& Session::device() const { return core_->device(); }
+std::string Session::fingerprint() const { return core_->fingerprint(); }
 
 SessionStatistics Session::statistics() const {
   return {core_->programs_compiled, core_->programs_reused, core_->executions, core_->arenas().mapped_bytes()};

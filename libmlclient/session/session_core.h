@@ -29,6 +29,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
 
   const std::string& transport_name() const { return transport_->name(); }
   const std::string& device() const { return transport_->device(); }
+  std::string fingerprint() const { return transport_->fingerprint(); }
   const SessionOptions& options() const { return options_; }
   transport::Transport& transport() { return *transport_; }
   ArenaPool& arenas() { return *arenas_; }

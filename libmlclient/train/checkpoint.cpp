@@ -8,6 +8,7 @@
 #include "engine/graph/hashing.h"
 #include "libmlclient/files/safetensors.h"
 #include "libmlclient/train/trainer_state.h"
+#include "ml/session.h"
 
 namespace ml::train {
 namespace {
@@ -108,6 +109,7 @@ void Trainer::save_checkpoint(const std::string& path, const data::DataLoader& l
   files::save_safetensors(path, tensors,
                           {{"format", kFormat},
                            {"fingerprint", fingerprint(state, loader)},
+                           {"device", default_session().fingerprint()},
                            {"checksum", checksum(tensors)},
                            {"steps", std::to_string(state.optimizer->steps())},
                            {"learning_rate", hexadecimal(state.optimizer->learning_rate())},
@@ -118,7 +120,7 @@ void Trainer::save_checkpoint(const std::string& path, const data::DataLoader& l
                            {"epoch_samples", std::to_string(state.epoch.samples)}});
 }
 
-void Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader) {
+bool Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader) {
   State& state = *state_;
   state.finish();
   const files::Safetensors file = files::load_safetensors(path);
@@ -138,6 +140,7 @@ void Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader)
       metadata.damaged("'" + tensor.name + "' is not '" + entries[i].name + "' " + entries[i].type.shape.str());
   }
   if (checksum(file.tensors) != metadata.text("checksum")) metadata.damaged("its checksum differs");
+  const bool same_bits = metadata.text("device") == default_session().fingerprint();
   const std::int64_t steps = metadata.integer("steps");
   const double learning_rate = metadata.real("learning_rate");
   const data::Position position{metadata.integer("epoch"), metadata.integer("batch")};
@@ -148,6 +151,7 @@ void Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader)
   state.optimizer->set_steps(steps);
   state.optimizer->set_learning_rate(learning_rate);
   state.epoch = totals;
+  return same_bits;
 }
 
 }  // namespace ml::train

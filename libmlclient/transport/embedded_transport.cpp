@@ -39,6 +39,7 @@ class EmbeddedTransport final : public Transport {
     return embedded;
   }
   const std::string& device() const override { return device_; }
+  std::string fingerprint() const override { return engine_.worker_fingerprint(worker_); }
   ClientRing& ring() override { return *ring_; }
   std::uint32_t add_arena(void* base, std::uint64_t bytes) override {
     std::uint32_t arena = 0;

@@ -64,6 +64,7 @@ EngineLibrary::EngineLibrary() {
                 {}, "install both libraries from one release");
   }
   find(worker_create, "mlengine_worker_create");
+  find(worker_fingerprint, "mlengine_worker_fingerprint");
   find(worker_destroy, "mlengine_worker_destroy");
   find(session_create, "mlengine_session_create");
   find(session_destroy, "mlengine_session_destroy");

@@ -20,6 +20,7 @@ class EngineLibrary {
   const std::string& path() const noexcept { return path_; }
 
   decltype(&mlengine_worker_create) worker_create;
+  decltype(&mlengine_worker_fingerprint) worker_fingerprint;
   decltype(&mlengine_worker_destroy) worker_destroy;
   decltype(&mlengine_session_create) session_create;
   decltype(&mlengine_session_destroy) session_destroy;

@@ -15,6 +15,8 @@ class Transport {
   virtual ~Transport() = default;
   virtual const std::string& name() const = 0;
   virtual const std::string& device() const = 0;
+  // See Session::fingerprint().
+  virtual std::string fingerprint() const = 0;
   virtual ClientRing& ring() = 0;
   // Lets descriptors name [base, base + bytes), base a multiple of 64. Throws no_space when there are too many.
   virtual std::uint32_t add_arena(void* base, std::uint64_t bytes) = 0;

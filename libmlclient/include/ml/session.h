@@ -36,6 +36,9 @@ class ML_API Session {
  public:
   const std::string& transport() const;  // "embedded"
   const std::string& device() const;
+  // What decides the bits of a result besides the program and its inputs: device, instructions, library versions and
+  // threads. Equal texts, equal bits.
+  std::string fingerprint() const;
   SessionStatistics statistics() const;
   // Waits until everything submitted so far is done.
   void synchronize() const;

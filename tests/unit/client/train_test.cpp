@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <algorithm>
 
 #include <filesystem>
 #include <fstream>
@@ -153,7 +154,7 @@ TEST(Checkpoint, ResumesBitForBitBetweenEpochs) {
   whole.trainer.fit(whole.loader, quiet(4));
   first.trainer.fit(first.loader, quiet(2));
   first.trainer.save_checkpoint(path, first.loader);
-  second.trainer.load_checkpoint(path, second.loader);
+  EXPECT_TRUE(second.trainer.load_checkpoint(path, second.loader));
   second.trainer.fit(second.loader, quiet(4));
   EXPECT_EQ(state_of(second), state_of(whole));
   fs::remove(path);
@@ -174,6 +175,20 @@ TEST(Checkpoint, ResumesBitForBitInTheMiddleOfAnEpoch) {
   const train::EpochReport report = second.trainer.fit(second.loader, quiet(2));
   EXPECT_EQ(report.training.samples, 96);
   EXPECT_EQ(state_of(second), state_of(whole));
+  fs::remove(path);
+}
+
+TEST(Checkpoint, OfAnotherDeviceLoadsAndSaysSo) {
+  const std::string path = temporary("another_device");
+  TrainingRun run;
+  run.trainer.save_checkpoint(path, run.loader);
+  std::vector<char> bytes = bytes_of(path);
+  const std::string key = "\"device\":\"";
+  const auto at = std::search(bytes.begin(), bytes.end(), key.begin(), key.end());
+  ASSERT_NE(at, bytes.end());
+  at[static_cast<std::ptrdiff_t>(key.size())] = 'X';  // the first letter of the device's name
+  write_bytes(path, bytes);
+  EXPECT_FALSE(run.trainer.load_checkpoint(path, run.loader));
   fs::remove(path);
 }
 
