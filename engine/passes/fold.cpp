@@ -7,6 +7,8 @@
 namespace ml::passes {
 namespace {
 
+// Passes run on slow plain loops, and graphs come from strangers.
+constexpr double kMostFlops = 1e8;
 // Results up to this size are worth folding even when their inputs are smaller.
 constexpr std::uint64_t kSmallResult = 4096;
 
@@ -43,7 +45,10 @@ std::vector<ConstantPtr> evaluate_constant(const Graph& graph, const Node& node,
     if (!type.shape.known()) return {};
     written += bytes_of(type);
   }
-  if (written > limit || written > std::max(read, kSmallResult)) return {};
+  if (written > limit || written > std::max(read, kSmallResult) || read > 16 * limit + kSmallResult) return {};
+  std::vector<TensorType> outputs;
+  for (std::uint32_t i = 0; i < node.output_count; ++i) outputs.push_back(graph.type(node.output(i)));
+  if (cost(*node.op, types_of(graph, node.inputs), outputs, *node.attributes).flops > kMostFlops) return {};
   return evaluate(graph, node, constants);
 }
 

@@ -26,7 +26,8 @@ void compile_graph(Task& task, Device& device) {
   const std::vector<std::byte> bytes = copy_of(arguments[0]);
   std::vector<std::shared_ptr<const Blob>> blobs;
   for (const Argument& blob : arguments.subspan(1)) blobs.push_back(Blob::copy_of({blob.host(), blob.bytes}));
-  task.made_program = std::make_shared<Program>(deserialize(bytes, blobs), device, task.queue->session().limits.plans);
+  const SessionLimits& limits = task.queue->session().limits;
+  task.made_program = std::make_shared<Program>(deserialize(bytes, blobs), device, limits.plans, limits.scratch_bytes);
   for (const Argument& argument : arguments) task.bytes += argument.bytes;
 }
 

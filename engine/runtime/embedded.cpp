@@ -1,6 +1,8 @@
 // The C door: struct sizes are checked, exceptions become codes, and nothing else happens here.
 #include "engine/runtime/embedded.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -55,6 +57,10 @@ Options read_options(const Options* options) {
   return known;
 }
 
+std::uint64_t physical_memory() {
+  return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 template <class T>
 void forget(std::vector<std::unique_ptr<T>>& list, const T* entry) {
   std::erase_if(list, [entry](const std::unique_ptr<T>& other) { return other.get() == entry; });
@@ -101,6 +107,7 @@ int32_t mlengine_session_create(struct mlengine_worker* worker, const struct mle
     limits.plans = or_default(wanted.plans, limits.plans);
     limits.device_bytes = or_default(wanted.device_bytes, limits.device_bytes);
     limits.graph_bytes = or_default(wanted.graph_bytes, limits.graph_bytes);
+    limits.scratch_bytes = or_default(wanted.scratch_bytes, physical_memory());
     auto created =
         std::make_unique<mlengine_session>(mlengine_session{*worker, worker->worker.create_session(limits), {}});
     const std::lock_guard lock(worker->mutex);

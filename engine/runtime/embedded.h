@@ -55,8 +55,9 @@ struct mlengine_session_options {
   uint32_t handles; /* memory, programs and queues together; default 65536 */
   uint32_t plans;   /* of one program, one for each combination of shapes; default 16, the least used goes */
   uint32_t reserved;
-  uint64_t device_bytes; /* behind handles; default: no limit but the machine's */
-  uint64_t graph_bytes;  /* of one COMPILE, blobs not counted; default 256 MiB */
+  uint64_t device_bytes;  /* behind handles; default: no limit but the machine's */
+  uint64_t graph_bytes;   /* of one COMPILE, blobs not counted; default 256 MiB */
+  uint64_t scratch_bytes; /* of one plan; default: the physical memory of the machine */
 };
 
 /* A new queue. The fds stay the engine's and open until the queue is destroyed. */

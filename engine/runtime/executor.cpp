@@ -23,6 +23,7 @@ bool Executor::hand_over(Task& task) {
   if (outstanding_ == kDepth) return false;
   work_.put(&task);
   ++outstanding_;
+  queue_ = task.queue;
   sleeper_.wake();
   return true;
 }

@@ -20,9 +20,10 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // The ring thread's side. One task runs and one waits, so that cancelling and fairness between queues come late.
+  // The ring thread's side. One task runs and one of the same queue waits, so that there is no gap between them.
   static constexpr std::uint32_t kDepth = 2;
   std::uint32_t outstanding() const { return outstanding_; }
+  bool serves(const Queue& queue) const { return outstanding_ != 0 && queue_ == &queue; }
   bool hand_over(Task& task);
   Task* take_back();
   bool has_results() const { return !results_.empty(); }
@@ -34,6 +35,7 @@ class Executor {
   Wakeup& done_;
   std::uint64_t spin_;
   std::uint32_t outstanding_ = 0;
+  const Queue* queue_ = nullptr;  // that it works for
   Mailbox<Task*, kDepth> work_;
   Mailbox<Task*, kDepth> results_;
   Sleeper sleeper_;

@@ -1,13 +1,19 @@
 #include "engine/runtime/program.h"
 
 #include <algorithm>
+#include <string>
 
 #include "engine/passes/passes.h"
+#include "ml/error.h"
 
 namespace ml::runtime {
 
-Program::Program(const Graph& graph, Device& device, std::size_t plans)
-    : resources_(device), evaluate_(reference_evaluate()), graph_(passes::simplify(graph, evaluate_)), limit_(plans) {
+Program::Program(const Graph& graph, Device& device, std::size_t plans, std::uint64_t scratch_bytes)
+    : resources_(device),
+      evaluate_(reference_evaluate()),
+      graph_(passes::simplify(graph, evaluate_)),
+      limit_(plans),
+      scratch_limit_(scratch_bytes) {
   for (const GraphInput& input : graph_.inputs()) inputs_.push_back(graph_.type(input.value));
   for (const GraphOutput& output : graph_.outputs()) outputs_.push_back(graph_.type(output.value));
   donated_to_.assign(inputs_.size(), kNotDonated);
@@ -25,7 +31,14 @@ Program::Program(const Graph& graph, Device& device, std::size_t plans)
 }
 
 std::shared_ptr<const Plan> Program::prepare(std::span<const Shape> shapes) {
-  return make_plan(passes::bind(graph_, shapes, evaluate_), resources_, {evaluate_});
+  std::shared_ptr<const Plan> plan = make_plan(passes::bind(graph_, shapes, evaluate_), resources_, {evaluate_});
+  if (plan->scratch_bytes() > scratch_limit_) {
+    throw Error(Code::no_space,
+                "its intermediate values need " + std::to_string(plan->scratch_bytes()) + " bytes, " +
+                    std::to_string(scratch_limit_) + " are allowed",
+                {}, "take smaller shapes, a smaller batch for example");
+  }
+  return plan;
 }
 
 void Program::keep(std::shared_ptr<const Plan> plan) {

@@ -16,9 +16,10 @@ namespace ml::runtime {
 
 class Program {
  public:
-  // `graph` has been verified. `plans` is how many are kept at most. When every shape is known, the one plan is made
-  // here; otherwise the first execution of each combination of shapes asks for its plan.
-  Program(const Graph& graph, Device& device, std::size_t plans);
+  // `graph` has been verified. `plans` is how many are kept at most, `scratch_bytes` what each may need. When every
+  // shape is known, the one plan is made here; otherwise the first execution of each combination of shapes asks for its
+  // plan.
+  Program(const Graph& graph, Device& device, std::size_t plans, std::uint64_t scratch_bytes = ~std::uint64_t{0});
 
   // Of the graph as it was loaded: kUnknown where an extent is symbolic.
   std::span<const TensorType> inputs() const { return inputs_; }
@@ -32,7 +33,8 @@ class Program {
   // The plan for these shapes, or null; without allocating. `fits(i, shape)` says whether input i has that shape.
   template <class Fits>
   std::shared_ptr<const Plan> find(Fits fits);
-  // Makes a plan for these shapes. Any thread, beside find() and keep() on another.
+  // Makes a plan for these shapes; throws no_space when it needs too much scratch. Any thread, beside find() and keep()
+  // on another.
   std::shared_ptr<const Plan> prepare(std::span<const Shape> shapes);
   // Keeps a plan for find(); the one that was used longest ago goes when there are too many.
   void keep(std::shared_ptr<const Plan> plan);
@@ -50,6 +52,7 @@ class Program {
   std::vector<std::uint32_t> donated_to_, donated_from_;
   std::vector<Kept> plans_;
   std::size_t limit_;
+  std::uint64_t scratch_limit_;
   std::uint64_t clock_ = 0;
 };
 

@@ -40,6 +40,7 @@ class Queue {
   // A task that came back from an executor or the compile thread.
   void come_back(Task& task);
   // The next task for an executor, or null.
+  bool has_ready() const { return !ready_.empty(); }
   Task* pop_ready() { return ready_.pop_front(); }
   void leaves(Task& task) {
     task.stage = Task::Stage::running;

@@ -14,6 +14,9 @@ namespace {
 constexpr std::uint32_t kParkedInterval = 64;
 // Deadlines are looked at no more often than this.
 constexpr std::uint64_t kDeadlineInterval = 50'000;
+// How long a queue waits for an executor before one more is started, and how many more there may be.
+constexpr std::uint64_t kPatience = 10'000'000;
+constexpr std::size_t kRelief = 8;
 
 }  // namespace
 
@@ -24,9 +27,8 @@ struct RingThread::ControlCall {
 };
 
 RingThread::RingThread(Device& device, const ThreadOptions& options)
-    : device_(device), options_(options), compiler_(device, wakeup_) {
-  for (std::uint32_t i = 0; i < options.executors; ++i)
-    executors_.push_back(std::make_unique<Executor>(device, wakeup_, options.spin, i));
+    : device_(device), options_(options), most_executors_(options.executors + kRelief), compiler_(device, wakeup_) {
+  for (std::uint32_t i = 0; i < options.executors; ++i) add_executor();
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "ml-ring");
 }
@@ -116,7 +118,7 @@ void RingThread::run() {
     busy |= run_control_calls();
     busy |= expire(now);
     settle();
-    busy |= dispatch();
+    busy |= dispatch(now);
     for (Queue* queue : queues_) queue->publish(now);
     if (busy) continue;
     if (park_idle(now))
@@ -158,26 +160,63 @@ void RingThread::settle() {
   }
 }
 
-// One task of each queue in turn, as long as an executor has room.
-bool RingThread::dispatch() {
+// One task of each queue in turn, as long as an executor is free for it.
+bool RingThread::dispatch(std::uint64_t now) {
   bool any = false;
-  std::size_t without = 0;
-  while (without < queues_.size()) {
-    Executor& least = **std::ranges::min_element(
-        executors_, {}, [](const std::unique_ptr<Executor>& executor) { return executor->outstanding(); });
-    if (least.outstanding() == Executor::kDepth) break;
+  for (std::size_t without = 0; without < queues_.size();) {
     next_queue_ = (next_queue_ + 1) % queues_.size();
-    Task* task = queues_[next_queue_]->pop_ready();
-    if (task == nullptr) {
+    Queue& queue = *queues_[next_queue_];
+    Executor* executor = queue.has_ready() ? executor_for(queue) : nullptr;
+    if (executor == nullptr) {
       ++without;
       continue;
     }
     without = 0;
     any = true;
-    queues_[next_queue_]->leaves(*task);
-    least.hand_over(*task);
+    Task& task = *queue.pop_ready();
+    queue.leaves(task);
+    executor->hand_over(task);
   }
-  return any;
+  return relieve(now) || any;
+}
+
+// A free one, or the one that works for this queue already: nobody waits behind another's plan.
+Executor* RingThread::executor_for(const Queue& queue) {
+  Executor* own = nullptr;
+  for (const std::unique_ptr<Executor>& executor : executors_) {
+    if (executor->outstanding() == 0) return executor.get();
+    if (executor->serves(queue) && executor->outstanding() < Executor::kDepth) own = executor.get();
+  }
+  return own;
+}
+
+// A plan may run for long, or for ever: when queues wait for it without an executor of their own, they get one. True:
+// there is one more.
+bool RingThread::relieve(std::uint64_t now) {
+  const bool starved = std::ranges::any_of(queues_, [this](const Queue* queue) {
+    return queue->has_ready() && std::ranges::none_of(executors_, [queue](const std::unique_ptr<Executor>& executor) {
+             return executor->serves(*queue);
+           });
+  });
+  if (!starved || executors_.size() >= most_executors_) {
+    starved_since_ = 0;
+  } else if (starved_since_ == 0) {
+    starved_since_ = now;
+  } else if (now - starved_since_ >= kPatience) {
+    starved_since_ = 0;
+    try {
+      add_executor();
+      return true;
+    } catch (const std::exception&) {  // no more threads or streams: they wait
+      most_executors_ = executors_.size();
+    }
+  }
+  return false;
+}
+
+void RingThread::add_executor() {
+  executors_.push_back(
+      std::make_unique<Executor>(device_, wakeup_, options_.spin, static_cast<std::uint32_t>(executors_.size())));
 }
 
 bool RingThread::expire(std::uint64_t now) {
@@ -204,7 +243,10 @@ void RingThread::sleep(std::uint64_t now) {
     }
     return compiler_.has_results();
   };
-  wakeup_.sleep(next_deadline_, has_work, [now](Queue& queue) { queue.unpark(now); });
+  std::uint64_t until = next_deadline_;
+  if (starved_since_ != 0)
+    until = until == 0 ? starved_since_ + kPatience : std::min(until, starved_since_ + kPatience);
+  wakeup_.sleep(until, has_work, [now](Queue& queue) { queue.unpark(now); });
 }
 
 }  // namespace ml::runtime

@@ -54,7 +54,10 @@ class RingThread {
   void run();
   bool poll_queues(std::uint64_t now);
   bool collect();
-  bool dispatch();
+  bool dispatch(std::uint64_t now);
+  Executor* executor_for(const Queue& queue);
+  bool relieve(std::uint64_t now);
+  void add_executor();
   void settle();
   bool run_control_calls();
   bool expire(std::uint64_t now);
@@ -65,6 +68,8 @@ class RingThread {
   ThreadOptions options_;
   Wakeup wakeup_;
   std::vector<std::unique_ptr<Executor>> executors_;
+  std::size_t most_executors_;
+  std::uint64_t starved_since_ = 0;  // 0: no queue waits for an executor
   CompileThread compiler_;
 
   std::vector<Queue*> queues_;

@@ -13,9 +13,10 @@ struct SessionLimits {
   std::uint32_t queues = 64;
   std::uint32_t arenas = 4096;
   std::uint32_t handles = 65536;
-  std::uint32_t plans = 16;                        // of one program
-  std::uint64_t device_bytes = ~std::uint64_t{0};  // behind handles
-  std::uint64_t graph_bytes = 256u << 20;          // of one COMPILE, blobs not counted
+  std::uint32_t plans = 16;                         // of one program
+  std::uint64_t device_bytes = ~std::uint64_t{0};   // behind handles
+  std::uint64_t graph_bytes = 256u << 20;           // of one COMPILE, blobs not counted
+  std::uint64_t scratch_bytes = ~std::uint64_t{0};  // of one plan
 };
 
 struct Session {

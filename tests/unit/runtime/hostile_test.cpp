@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "engine/graph/build_control.h"
 #include "engine/runtime/clock.h"
 #include "tests/unit/ring/ring_pair.h"
 #include "tests/unit/runtime/client.h"
@@ -218,6 +219,36 @@ TEST_F(Hostile, SurvivesAGraphThatIsRewrittenWhileItIsCompiled) {
     if (answer.status() == MLRING_OK) bad.run(descriptor_of(MLRING_OP_FREE, 0, answer.completion.result));
     EXPECT_NE(answer.status(), MLRING_INTERNAL) << answer.message;
   }
+}
+
+TEST_F(Hostile, KeepsNobodyWaitingForALoopWithoutEnd) {
+  Graph condition, turn;
+  const Var go = input(condition, "go", DType::boolean, {});
+  output("go", go);
+  output("go", input(turn, "go", DType::boolean, {}));
+  Graph graph;
+  const Var start = input(graph, "go", DType::boolean, {});
+  output("end", while_loop(std::make_shared<const Graph>(condition), std::make_shared<const Graph>(turn),
+                           std::vector<Var>{start}, {})[0]);
+  const mlring_handle loop = client.load(bad, graph);
+  const std::uint8_t yes = 1;
+  const auto at = client.put(std::as_bytes(std::span(&yes, 1)));
+  const auto running = bad.submit(client.execute(loop, {client.argument(MLRING_IN, DType::boolean, {}, at),
+                                                        client.argument(MLRING_OUT, DType::boolean, {}, at + 8)}));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(good.run(theirs.execute).status(), MLRING_OK);
+  EXPECT_FALSE(bad.answered(running));
+  EXPECT_EQ(bad.run(descriptor_of(MLRING_OP_CANCEL, running)).completion.bytes, 1u);
+  EXPECT_EQ(bad.wait(running).status(), MLRING_CANCELLED);
+}
+
+TEST_F(Hostile, RefusesAPlanThatNeedsTooMuch) {
+  TestSession small(worker, {.scratch_bytes = 1000});
+  TestQueue queue(worker, small.session);
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {1});
+  output("y", reduce_sum(sort(broadcast_to(x, {1000}), 0).first));
+  const Answer answer = queue.run(small.compile(graph));
+  EXPECT_EQ(answer.status(), MLRING_NO_SPACE) << answer.message;
 }
 
 TEST_F(Hostile, SurvivesDescriptorsThatAreRewrittenWhileTheyAreTaken) {
