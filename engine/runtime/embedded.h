@@ -42,8 +42,8 @@ struct mlengine_worker_options {
   uint32_t threads;   /* that one kernel may use; default: the CPUs this process may run on */
   const char* device; /* "cpu" (default) or "reference" */
   uint32_t executors; /* plans that run side by side; default 1 */
-  uint32_t spin_us;   /* how long an idle executor polls before it sleeps; default 50, none on a single CPU */
-  uint32_t park_us;   /* how long an idle ring is polled before it is parked; default 1000, 50 on few CPUs */
+  uint32_t spin_us;   /* how long an idle executor polls before it sleeps; default 50, none with fewer than 4 CPUs */
+  uint32_t park_us;   /* how long an idle ring is polled before it is parked; default 1000, none with fewer than 4 */
   uint32_t reserved;
 };
 

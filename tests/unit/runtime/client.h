@@ -110,12 +110,18 @@ class TestSession {
  public:
   explicit TestSession(runtime::Worker& its_worker, const runtime::SessionLimits& limits = {})
       : worker(its_worker), session(worker.create_session(limits)) {
-    memory_ = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory_ == MAP_FAILED) throw std::runtime_error("mmap");
-    arena = worker.add_arena(session, memory_, kArenaBytes);
+    const int memory_fd = memfd_create("arena", MFD_CLOEXEC);
+    if (memory_fd < 0 || ftruncate(memory_fd, kArenaBytes) != 0) throw std::runtime_error("memfd");
+    for (void** view : {&memory_, &workers_view_}) {
+      *view = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
+      if (*view == MAP_FAILED) throw std::runtime_error("mmap");
+    }
+    close(memory_fd);
+    arena = worker.add_arena(session, workers_view_, kArenaBytes);
   }
   ~TestSession() {
     worker.destroy_session(session);
+    munmap(workers_view_, kArenaBytes);
     munmap(memory_, kArenaBytes);
   }
   TestSession(const TestSession&) = delete;
@@ -199,7 +205,9 @@ class TestSession {
   std::uint32_t arena = 0;
 
  private:
+  // The arena is mapped twice, as client and worker would in two processes.
   void* memory_ = nullptr;
+  void* workers_view_ = nullptr;
   std::uint64_t used_ = 64;
 };
 

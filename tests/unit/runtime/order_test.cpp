@@ -177,7 +177,10 @@ TEST_F(Order, DropsWhatAQueueLeavesBehindWhenItEnds) {
   a.submit(blocked());
   EXPECT_EQ(b.run({}).status(), MLRING_OK);
   gate->wait_for_arrival();
-  std::thread opener([this] { gate->open(); });
+  std::thread opener([this] {
+    while (a.ring.state() == transport::RingState::active) std::this_thread::yield();
+    gate->open();
+  });
   a.destroy();  // comes back when the ALLOC has
   opener.join();
   EXPECT_EQ(a.ring.state(), transport::RingState::closed);
