@@ -8,10 +8,23 @@
 
 namespace ml::runtime {
 
-// A function, so that it can't be reached from outside, and thread-local, so that errors of threads don't mix.
+namespace {
+
+thread_local std::string* text = nullptr;
+
+struct FreeAtThreadEnd {
+  ~FreeAtThreadEnd() { delete std::exchange(text, nullptr); }
+};
+
+}  // namespace
+
+// Thread-local, so that errors of threads don't mix. A process that ends loses its main thread's objects before its
+// sessions, which then come through the door once more: they get a text of their own.
 std::string& last_door_error() {
-  thread_local std::string text;
-  return text;
+  thread_local const FreeAtThreadEnd owner;
+  (void)owner;
+  if (text == nullptr) text = new std::string;
+  return *text;
 }
 
 std::int32_t refuse_at_door(std::exception_ptr error) {

@@ -42,7 +42,8 @@ class IdxFile {
 
  private:
   static files::MappedFile open(const std::string& path) {
-    if (!std::filesystem::exists(path) && std::filesystem::exists(path + ".gz")) {
+    std::error_code ignored;  // opening it says what is wrong
+    if (!std::filesystem::exists(path, ignored) && std::filesystem::exists(path + ".gz", ignored)) {
       throw Error(Code::not_found, "'" + path + "' is not there, only '" + path + ".gz'", {},
                   "decompress it: gunzip -c '" + path + ".gz' > a folder of yours");
     }
@@ -80,7 +81,7 @@ IdxDataset::IdxDataset(const std::string& images, const std::string& labels, Idx
   if (!(options.deviation > 0)) throw Error(Code::invalid_argument, "IdxDataset: the deviation must be positive");
   const std::int64_t height = data_->images.extent(1), width = data_->images.extent(2);
   data_->fields = {{"image", DType::f32, {1, height, width}}, {"label", DType::i64, {}}};
-  data_->pixels = static_cast<std::size_t>(height * width);
+  data_->pixels = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
   for (std::size_t i = 0; i < data_->value.size(); ++i)
     data_->value[i] = static_cast<float>((static_cast<double>(i) / 255 - options.mean) / options.deviation);
 }

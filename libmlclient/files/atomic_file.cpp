@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <vector>
 
 #include "ml/error.h"
@@ -45,10 +46,25 @@ class BlockFileSizeSignal {
 
 }  // namespace
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".XXXXXX") {
-  fd_ = mkostemp(temporary_.data(), O_CLOEXEC);
+AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
+  std::error_code no_such_file;
+  const std::filesystem::path behind_links = std::filesystem::canonical(path, no_such_file);
+  if (!no_such_file) target_ = behind_links;
+  struct stat old {};
+  const bool replaces = stat(target_.c_str(), &old) == 0;
+  if (replaces && !S_ISREG(old.st_mode)) {
+    throw Error(Code::io,
+                "'" + path_ + "' cannot be replaced: it is " + (S_ISDIR(old.st_mode) ? "a directory" : "no file"), {},
+                "name a file");
+  }
+  // Made as any new file is, with what the umask leaves; a file that is replaced hands on who may read it.
+  std::random_device random;
+  do {
+    temporary_ = target_ + "." + std::to_string(random());
+    fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, replaces ? 0600 : 0666);
+  } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail("cannot be created", errno);
-  fchmod(fd_, 0644);
+  if (replaces) fchmod(fd_, old.st_mode & 0777);
 }
 
 AtomicFile::~AtomicFile() {
@@ -82,16 +98,17 @@ void AtomicFile::align(std::size_t multiple) {
 
 void AtomicFile::commit() {
   if (fsync(fd_) != 0) fail("cannot be synced", errno);
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be replaced", errno);
+  if (rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot be replaced", errno);
   close(fd_);
   fd_ = -1;
   // The rename itself must survive a crash too.
-  std::filesystem::path folder = std::filesystem::path(path_).parent_path();
+  std::filesystem::path folder = std::filesystem::path(target_).parent_path();
   if (folder.empty()) folder = ".";
   const int directory = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return;
-  fsync(directory);
+  const int error = fsync(directory) != 0 ? errno : 0;
   close(directory);
+  if (error == EIO) fail("is replaced, but its directory cannot be synced", error);
 }
 
 }  // namespace ml::files

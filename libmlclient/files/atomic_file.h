@@ -8,8 +8,9 @@
 namespace ml::files {
 
 // Writes to a temporary file in the directory of `path`; commit() makes it the file. Without commit() the temporary
-// goes away and an old file stays as it was. Throws no_space when the disk or a limit is full and io otherwise, naming
-// path and reason.
+// goes away and an old file stays as it was; with it the new file has the old one's permissions, and a link still leads
+// to it. Throws no_space when the disk or a limit is full and io otherwise, naming path and reason; only a regular file
+// is ever replaced.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -27,7 +28,7 @@ class AtomicFile {
  private:
   [[noreturn]] void fail(const char* what, int error);
 
-  std::string path_, temporary_;
+  std::string path_, target_, temporary_;  // target_: path_ behind its links
   int fd_ = -1;
   std::size_t size_ = 0;
 };

@@ -13,7 +13,8 @@
 namespace ml::files {
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe without a writer must be refused, not waited for.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) {
     throw Error(errno == ENOENT || errno == ENOTDIR ? Code::not_found : Code::io,
                 "'" + path + "' cannot be opened: " + std::strerror(errno), {}, "check the path");
@@ -30,7 +31,10 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
       base_ = static_cast<std::byte*>(base);
   }
   close(fd);
-  if (error != 0) throw Error(Code::io, "'" + path + "' cannot be read: " + std::strerror(error));
+  if (error != 0) {
+    throw Error(Code::io,
+                "'" + path + "' cannot be read: " + (error == EINVAL ? "it is no regular file" : std::strerror(error)));
+  }
   if (base_ != nullptr) madvise(base_, size_, MADV_DONTFORK);
 }
 

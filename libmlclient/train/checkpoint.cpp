@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
 #include "engine/graph/hashing.h"
 #include "libmlclient/files/safetensors.h"
@@ -27,9 +28,17 @@ std::vector<std::byte> bytes_of(const Tensor& tensor) {
   return bytes;
 }
 
-// Of names, types and bytes: finds damage, not malice.
-std::string checksum(std::span<const nn::NamedTensor> tensors) {
+using Entries = std::map<std::string, std::string>;
+
+// Of the metadata, the tensors' names and their bytes: finds damage, not malice. The device is left out: it decides
+// nothing but what is said about the bits.
+std::string checksum(const Entries& metadata, std::span<const nn::NamedTensor> tensors) {
   std::uint64_t hash = 0;
+  for (const auto& [key, text] : metadata) {
+    if (key == "checksum" || key == "device") continue;
+    hash = hash_combine(hash, hash_bytes(std::as_bytes(std::span(key))));
+    hash = hash_combine(hash, hash_bytes(std::as_bytes(std::span(text))));
+  }
   for (const nn::NamedTensor& entry : tensors) {
     hash = hash_combine(hash, hash_bytes(std::as_bytes(std::span(entry.name))));
     hash = hash_combine(hash, hash_bytes(bytes_of(entry.tensor)));
@@ -66,8 +75,7 @@ std::string difference(const std::string& is, const std::string& wanted) {
 // Reads the metadata of one file.
 class Metadata {
  public:
-  Metadata(const std::string& path, const std::map<std::string, std::string>& entries)
-      : path_(path), entries_(entries) {}
+  Metadata(const std::string& path, const Entries& entries) : path_(path), entries_(entries) {}
 
   const std::string& text(const std::string& key) const {
     const auto at = entries_.find(key);
@@ -96,7 +104,7 @@ class Metadata {
 
  private:
   const std::string& path_;
-  const std::map<std::string, std::string>& entries_;
+  const Entries& entries_;
 };
 
 }  // namespace
@@ -106,18 +114,18 @@ void Trainer::save_checkpoint(const std::string& path, const data::DataLoader& l
   state.finish();
   std::vector<nn::NamedTensor> tensors;
   for (const DeviceState::Entry& entry : state.device.entries()) tensors.push_back({entry.name, *entry.home});
-  files::save_safetensors(path, tensors,
-                          {{"format", kFormat},
-                           {"fingerprint", fingerprint(state, loader)},
-                           {"device", default_session().fingerprint()},
-                           {"checksum", checksum(tensors)},
-                           {"steps", std::to_string(state.optimizer->steps())},
-                           {"learning_rate", hexadecimal(state.optimizer->learning_rate())},
-                           {"epoch", std::to_string(loader.position().epoch)},
-                           {"batch", std::to_string(loader.position().batch)},
-                           {"epoch_loss", hexadecimal(state.epoch.loss)},
-                           {"epoch_hits", hexadecimal(state.epoch.hits)},
-                           {"epoch_samples", std::to_string(state.epoch.samples)}});
+  Entries metadata{{"format", kFormat},
+                   {"fingerprint", fingerprint(state, loader)},
+                   {"device", default_session().fingerprint()},
+                   {"steps", std::to_string(state.optimizer->steps())},
+                   {"learning_rate", hexadecimal(state.optimizer->learning_rate())},
+                   {"epoch", std::to_string(loader.position().epoch)},
+                   {"batch", std::to_string(loader.position().batch)},
+                   {"epoch_loss", hexadecimal(state.epoch.loss)},
+                   {"epoch_hits", hexadecimal(state.epoch.hits)},
+                   {"epoch_samples", std::to_string(state.epoch.samples)}};
+  metadata.emplace("checksum", checksum(metadata, tensors));
+  files::save_safetensors(path, tensors, metadata);
 }
 
 bool Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader) {
@@ -139,7 +147,7 @@ bool Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader)
         tensor.tensor.shape() != entries[i].type.shape)
       metadata.damaged("'" + tensor.name + "' is not '" + entries[i].name + "' " + entries[i].type.shape.str());
   }
-  if (checksum(file.tensors) != metadata.text("checksum")) metadata.damaged("its checksum differs");
+  if (checksum(file.metadata, file.tensors) != metadata.text("checksum")) metadata.damaged("its checksum differs");
   const bool same_bits = metadata.text("device") == default_session().fingerprint();
   const std::int64_t steps = metadata.integer("steps");
   const double learning_rate = metadata.real("learning_rate");

@@ -47,14 +47,21 @@ int classify(int argc, char** argv) {
   std::int64_t hits = 0, seen = 0;
   ml::data::Batch batch;
   while (loader.next(batch)) {
-    const ml::Tensor probabilities = model.run({batch[0]})[0];
+    const std::vector<ml::Tensor> outputs = model.run({batch[0]});
+    const ml::Shape images{batch[0].size(0), 1, kSide, kSide}, wanted{batch[0].size(0), demo::kClasses};
+    if (outputs.size() != 1 || outputs[0].shape() != wanted || batch[0].shape() != images) {
+      throw ml::Error(ml::Code::invalid_argument,
+                      "the model does not answer ten probabilities for each image of 28 x 28 pixels", {},
+                      "use a model that demo_train saved, and Fashion-MNIST");
+    }
+    const ml::Tensor& probabilities = outputs[0];
     const std::vector<std::int64_t> answers = ml::argmax(probabilities, 1).to_vector<std::int64_t>();
     const std::vector<float> certainty = ml::max(probabilities, {1}).to_vector<float>();
     const std::vector<std::int64_t> labels = batch[1].to_vector<std::int64_t>();
     for (std::size_t i = 0; i < labels.size(); ++i) {
       if (seen++ < kShown) {
         print_picture(batch[0][static_cast<std::int64_t>(i)].to_vector<float>(), isatty(STDOUT_FILENO) != 0);
-        std::cout << "  label: " << demo::kLabels[labels[i]] << "   model: " << demo::kLabels[answers[i]] << " ("
+        std::cout << "  label: " << demo::label(labels[i]) << "   model: " << demo::label(answers[i]) << " ("
                   << static_cast<int>(certainty[i] * 100 + 0.5F) << " %)"
                   << (labels[i] == answers[i] ? "\n\n" : "   wrong\n\n");
       }

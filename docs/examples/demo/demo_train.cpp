@@ -1,5 +1,5 @@
 // Trains a small CNN on Fashion-MNIST and saves it as a model. The test images are not read.
-#include <filesystem>
+#include <cstdint>
 #include <iostream>
 
 #include "fashion.h"
@@ -14,11 +14,7 @@ int train(int argc, char** argv) {
                           "--data FOLDER --output FILE [--seed 1] [--epochs 5]");
   const auto seed = static_cast<std::uint64_t>(demo::parse_count("--seed", options.at("--seed")));
   const std::int64_t epochs = demo::parse_count("--epochs", options.at("--epochs"));
-  const std::filesystem::path folder = std::filesystem::absolute(options.at("--output")).parent_path();
-  if (!std::filesystem::is_directory(folder)) {
-    throw ml::Error(ml::Code::not_found, "there is no folder '" + folder.string() + "' for the model", {},
-                    "make it, or choose another --output");
-  }
+  demo::want_writable(options.at("--output"));
 
   ml::data::DataLoader loader(demo::open_fashion(options.at("--data"), "train"),
                               {.batch_size = 64, .shuffle = true, .seed = seed, .drop_last = true});

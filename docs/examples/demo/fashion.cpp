@@ -1,13 +1,23 @@
 #include "fashion.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 
 namespace demo {
 
-const char* const kLabels[10] = {"T-shirt", "trousers", "pullover", "dress", "coat",
-                                 "sandal",  "shirt",    "sneaker",  "bag",   "ankle boot"};
+const char* label(std::int64_t number) {
+  static const char* const labels[kClasses] = {"T-shirt", "trousers", "pullover", "dress", "coat",
+                                               "sandal",  "shirt",    "sneaker",  "bag",   "ankle boot"};
+  if (number < 0 || number >= kClasses)
+    throw ml::Error(ml::Code::out_of_range, "there is no class " + std::to_string(number) + ", only 0 to 9");
+  return labels[number];
+}
 
 std::shared_ptr<ml::data::IdxDataset> open_fashion(const std::string& folder, const std::string& part) {
   const std::string base = folder + "/" + part;
@@ -53,10 +63,23 @@ std::int64_t parse_count(const std::string& name, const std::string& value) {
   std::exit(2);
 }
 
+void want_writable(const std::string& path) {
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (folder.empty()) folder = ".";
+  std::error_code ignored;
+  int error = access(folder.c_str(), W_OK | X_OK) != 0 ? errno : 0;
+  if (error == 0 && !std::filesystem::is_directory(folder, ignored)) error = ENOTDIR;
+  if (error == 0 && std::filesystem::is_directory(path, ignored)) error = EISDIR;
+  if (error != 0) {
+    throw ml::Error(ml::Code::io, "'" + path + "' cannot be written: " + std::strerror(error), {},
+                    "name a file in a folder that exists and may be written");
+  }
+}
+
 int run(const char* program, int (*body)(int, char**), int argc, char** argv) {
   try {
     return body(argc, argv);
-  } catch (const ml::Error& error) {
+  } catch (const std::exception& error) {
     std::cerr << program << ": " << error.what() << "\n";
     return 1;
   }

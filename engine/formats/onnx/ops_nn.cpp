@@ -83,6 +83,8 @@ Results conv_transpose(Node n) {
   const Var x = n.in(0);
   const Ints size = kernel_of(n);
   const std::size_t rank = size.size();
+  if (static_cast<int>(rank) + 2 != x.rank())
+    n.invalid("a window of " + std::to_string(rank) + " dimensions over " + x.shape().str());
   const Ints extra = n.ints("output_padding", Ints(rank, 0)), wanted = n.ints("output_shape");
   const std::string automatic = n.text("auto_pad", "NOTSET");
   Windows w{n.ints("strides", Ints(rank, 1)), Ints(rank, 0), Ints(rank, 0), n.ints("dilations", Ints(rank, 1))};

@@ -89,12 +89,18 @@ Results split(Node n) {
   if (sizes.empty()) {
     if (extent == kUnknown) n.unsupported("Split of an axis of unknown size into equal parts");
     const auto count = n.integer("num_outputs", static_cast<std::int64_t>(n.output_count()));
-    if (count <= 0) n.invalid("num_outputs is " + std::to_string(count));
+    if (count <= 0 || count > static_cast<std::int64_t>(n.output_count())) {
+      n.invalid("num_outputs is " + std::to_string(count) + ", the node has " + std::to_string(n.output_count()) +
+                " outputs");
+    }
     const std::int64_t part = (extent + count - 1) / count;
     for (std::int64_t at = 0; static_cast<std::int64_t>(sizes.size()) < count; at += part)
       sizes.push_back(std::clamp<std::int64_t>(extent - at, 0, part));
   }
-  const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+  std::int64_t total = 0;
+  for (const std::int64_t size : sizes) {
+    if (size < 0 || __builtin_add_overflow(total, size, &total)) n.invalid("a part of " + std::to_string(size));
+  }
   if (extent != kUnknown && total != extent) {
     n.invalid("its parts add up to " + std::to_string(total) + ", the axis has " + std::to_string(extent));
   }
@@ -163,6 +169,16 @@ Results pad_operator(Node n) {
   return {pad(x, low, high, value)};
 }
 
+// `count` copies of x behind each other. Many are copies of copies, so that a count is never a number of inputs.
+Var repeat(Var x, std::int64_t count, int axis) {
+  constexpr std::int64_t kAtOnce = 64;
+  if (count == 1) return x;
+  if (count <= kAtOnce) return concat(std::vector<Var>(static_cast<std::size_t>(count), x), axis);
+  const Var most = repeat(repeat(x, kAtOnce, axis), count / kAtOnce, axis);
+  if (count % kAtOnce == 0) return most;
+  return concat(std::vector<Var>{most, repeat(x, count % kAtOnce, axis)}, axis);
+}
+
 Results tile(Node n) {
   Var x = n.in(0);
   const Ints repeats = n.ints_input(1);
@@ -172,8 +188,8 @@ Results tile(Node n) {
     if (count < 0) n.invalid("a repeat of " + std::to_string(count));
     if (count == 0)
       x = slice_by(x, vector_of(n.graph, {0}), vector_of(n.graph, {0}), vector_of(n.graph, {1}), {axis});
-    else if (count > 1)
-      x = concat(std::vector<Var>(static_cast<std::size_t>(count), x), axis);
+    else
+      x = repeat(x, count, axis);
   }
   return {x};
 }
@@ -248,10 +264,12 @@ const Shape& known_image(Node n, const char* what) {
   return shape;
 }
 
+constexpr std::int64_t kLargestBlock = 1 << 20;  // its square is still a number
+
 Results depth_to_space(Node n) {
   const Shape s = known_image(n, "DepthToSpace");
   const std::int64_t b = n.integer("blocksize", 1);
-  if (b <= 0 || s[1] % (b * b) != 0)
+  if (b <= 0 || b > kLargestBlock || s[1] % (b * b) != 0)
     n.invalid("blocksize " + std::to_string(b) + " does not divide the channels of " + s.str());
   const std::int64_t c = s[1] / (b * b);
   const bool column_row = n.text("mode", "DCR") == "CRD";
@@ -264,7 +282,7 @@ Results depth_to_space(Node n) {
 Results space_to_depth(Node n) {
   const Shape s = known_image(n, "SpaceToDepth");
   const std::int64_t b = n.integer("blocksize", 1);
-  if (b <= 0 || s[2] % b != 0 || s[3] % b != 0)
+  if (b <= 0 || b > kLargestBlock || s[2] % b != 0 || s[3] % b != 0)
     n.invalid("blocksize " + std::to_string(b) + " does not divide " + s.str());
   const Var parts = reshape(n.in(0), Shape{s[0], s[1], s[2] / b, b, s[3] / b, b});
   return {reshape(transpose(parts, {0, 3, 5, 1, 2, 4}), Shape{s[0], s[1] * b * b, s[2] / b, s[3] / b})};

@@ -2,6 +2,7 @@
 #include "ml/data.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -156,6 +157,8 @@ TEST_F(Idx, SaysWhatIsWrongWithAFile) {
   write_file(images_ + ".gz", "x");
   EXPECT_NE(message_of(open).find("only '" + images_ + ".gz'"), std::string::npos);
   fs::remove(images_ + ".gz");
+  fs::create_symlink(images_, images_);  // a link to itself
+  EXPECT_EQ(code_of(open), Code::io);
 }
 
 TEST_F(Idx, WantsAsManyLabelsAsImages) {
@@ -226,6 +229,47 @@ TEST(Safetensors, RefusesWhatBreaksTheFormat) {
     EXPECT_NE(what.find(message), std::string::npos) << header << ": " << what;
   }
   fs::remove(path);
+}
+
+class SavedFiles : public testing::Test {
+ protected:
+  void SetUp() override { fs::create_directories(folder_); }
+  void TearDown() override { fs::remove_all(folder_); }
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::ptrdiff_t entries() const { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); }
+  const std::string folder_ = temporary("saved_files");
+};
+
+TEST_F(SavedFiles, ReplaceOnlyRegularFiles) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  fs::create_directory(path("folder"));
+  for (const char* name : {"pipe", "folder"}) {
+    EXPECT_EQ(code_of([&] { data::save_npy(path(name), arange(3)); }), Code::io) << name;
+    EXPECT_FALSE(fs::is_regular_file(path(name))) << name;
+  }
+  EXPECT_EQ(entries(), 2);  // and nothing half-written
+}
+
+TEST_F(SavedFiles, KeepLinksAndPermissions) {
+  write_file(path("file"), "old");
+  fs::permissions(path("file"), fs::perms::owner_read | fs::perms::owner_write);
+  fs::create_symlink("file", path("link"));
+  data::save_npy(path("link"), arange(3));
+  EXPECT_TRUE(fs::is_symlink(path("link")));
+  EXPECT_EQ(data::load_npy(path("file")).to_vector<int>(), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(fs::status(path("file")).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+}
+
+TEST_F(SavedFiles, FollowTheUmask) {
+  const mode_t before = umask(027);
+  data::save_npy(path("file"), arange(3));
+  umask(before);
+  EXPECT_EQ(static_cast<unsigned>(fs::status(path("file")).permissions()), 0640U);
+}
+
+TEST_F(SavedFiles, AreNotWaitedForWhenTheyArePipes) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  EXPECT_EQ(code_of([&] { data::load_npy(path("pipe")); }), Code::io);
 }
 
 }  // namespace

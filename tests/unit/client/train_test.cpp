@@ -210,6 +210,12 @@ TEST(Checkpoint, DamageIsFoundAndChangesNothing) {
     write_bytes(path, flipped);
     EXPECT_THROW(run.trainer.load_checkpoint(path, run.loader), Error) << at;
   }
+  // One digit of the step number: still a checkpoint, but of another run.
+  std::string text(whole.begin(), whole.end());
+  char& digit = text.at(text.find("\"steps\":\"") + 9);
+  digit = digit == '1' ? '2' : '1';
+  write_bytes(path, {text.begin(), text.end()});
+  EXPECT_EQ(code_of([&] { run.trainer.load_checkpoint(path, run.loader); }), Code::corrupt);
   EXPECT_EQ(state_of(run), before);
   fs::remove(path);
   EXPECT_EQ(code_of([&] { run.trainer.load_checkpoint(path, run.loader); }), Code::not_found);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "engine/formats/onnx/export.h"
@@ -158,6 +159,63 @@ TEST(OnnxImport, SaysWhatIsWrongWithAModel) {
     c.change(model);
     EXPECT_EQ(message_of(model).substr(0, std::string(c.message).size()), c.message) << c.what;
   }
+}
+
+// Numbers that a file may hold and no memory, stack or division survives.
+TEST(OnnxImport, RefusesNumbersThatNothingCanHold) {
+  constexpr std::int64_t kHuge = std::int64_t{1} << 32, kMost = std::numeric_limits<std::int64_t>::max();
+  struct Case {
+    const char* type;
+    const char* attribute;
+    std::vector<std::int64_t> values;
+    std::vector<std::int64_t> second;  // a constant input, when there are any
+    const char* message;
+  };
+  const Case cases[] = {
+      {"DepthToSpace", "blocksize", {kHuge}, {}, "blocksize 4294967296 does not divide"},
+      {"SpaceToDepth", "blocksize", {kMost}, {}, "does not divide"},
+      {"Split", "num_outputs", {kMost}, {}, "num_outputs is 9223372036854775807, the node has 1 outputs"},
+      {"Split", "axis", {1}, {-4, 8}, "a part of -4"},
+      {"Tile", "", {}, {1, kMost, 1, 1}, "an extent would exceed 2^63"},
+      {"ConvTranspose", "kernel_shape", std::vector<std::int64_t>(1000, 1), {1}, "a window of 1000 dimensions"},
+  };
+  for (const Case& c : cases) {
+    Model model = small_model();
+    model.mutable_opset_import(0)->set_version(18);
+    model.mutable_graph()->clear_input();
+    add_value(model.mutable_graph()->mutable_input(), "x", {1, 4, 2, 2});
+    auto* node = model.mutable_graph()->mutable_node(0);
+    node->set_op_type(c.type);
+    auto* attribute = node->add_attribute();
+    attribute->set_name(c.attribute);
+    if (c.values.size() == 1) attribute->set_i(c.values[0]);
+    for (const std::int64_t value : c.values) attribute->add_ints(value);
+    if (!c.second.empty()) {
+      node->add_input("second");
+      auto* tensor = model.mutable_graph()->add_initializer();
+      tensor->set_name("second");
+      tensor->set_data_type(7);
+      tensor->add_dims(static_cast<std::int64_t>(c.second.size()));
+      for (const std::int64_t value : c.second) tensor->add_int64_data(value);
+    }
+    EXPECT_NE(message_of(model).find(c.message), std::string::npos) << c.type << ": " << message_of(model);
+  }
+}
+
+TEST(OnnxImport, TilesByThousands) {
+  Model model = small_model();
+  auto* node = model.mutable_graph()->mutable_node(0);
+  node->set_op_type("Tile");
+  node->add_input("repeats");
+  auto* tensor = model.mutable_graph()->add_initializer();
+  tensor->set_name("repeats");
+  tensor->set_data_type(7);
+  tensor->add_dims(2);
+  tensor->add_int64_data(1);
+  tensor->add_int64_data(5000);
+  const Graph graph = import_proto(model);
+  EXPECT_EQ(graph.type(graph.outputs()[0].value).shape, (Shape{kUnknown, 15000}));
+  EXPECT_LT(graph.nodes().size(), 20U);
 }
 
 TEST(OnnxImport, TakesNodesInAnyOrderAndInitializersThatAreInputsToo) {

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "libmlclient/transport/client_ring.h"
 #include "libmlclient/transport/ring_mapping.h"
@@ -35,6 +36,26 @@ class Embedded : public testing::Test {
   mlengine_queue* queue = nullptr;
   mlengine_queue_info info{};
 };
+
+// What a thread's objects, and a process's sessions, do when they go after the door's own text has gone.
+TEST_F(Embedded, KeepsErrorsOfAThreadThatIsEnding) {
+  static std::string text;
+  struct FailsAtTheEnd {
+    ~FailsAtTheEnd() {
+      mlengine_worker_options options{};
+      EXPECT_NE(mlengine_worker_create(&options, &worker), 0);
+      text = mlengine_error();
+    }
+    mlengine_worker* worker = nullptr;
+  };
+  std::thread([] {
+    thread_local FailsAtTheEnd first;  // made before the door's text, gone after it
+    mlengine_worker_options options{};
+    EXPECT_NE(mlengine_worker_create(&options, &first.worker), 0);
+    EXPECT_NE(std::string(mlengine_error()), "");
+  }).join();
+  EXPECT_NE(text, "");
+}
 
 TEST_F(Embedded, SaysItsVersion) { EXPECT_EQ(mlengine_version(), MLENGINE_VERSION); }
 
