@@ -113,8 +113,10 @@ class Fuser {
     std::vector<bool> seen(graph_.nodes().size(), false);
     std::vector<std::uint32_t> todo;
     const auto inside = [&](std::uint32_t index) { return group_of_[index] == a || group_of_[index] == b; };
+    // What stands behind the last node placed, which is b's, is in no group yet, and so is all that it leads to.
+    const std::uint32_t last = groups_[b].nodes.back();
     const auto visit = [&](std::uint32_t index) {
-      if (seen[index]) return;
+      if (index > last || seen[index]) return;
       seen[index] = true;
       todo.push_back(index);
     };
