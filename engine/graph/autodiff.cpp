@@ -16,7 +16,7 @@ std::string text(Var x) { return std::string(dtype_name(x.dtype())) + x.shape().
 // The sweep from outputs to inputs. Rules append to the graph while it runs, so nothing here keeps a reference into it.
 class Sweep {
  public:
-  Sweep(Graph& graph, std::span<const Var> wrt) : graph_(graph), depends_(graph.values().size(), 0) {
+  Sweep(Graph& graph, std::span<const Var> wrt) : graph_(graph), nodes_(graph.nodes().size()), depends_(graph.values().size(), 0) {
     for (const Var& x : wrt) depends_[x.id] = 1;
     for (const Node& node : graph.nodes()) {
       if (std::ranges::none_of(node.inputs, [&](ValueId input) { return depends_[input] != 0; })) continue;
@@ -35,7 +35,7 @@ class Sweep {
   }
 
   void run() {
-    for (std::size_t i = graph_.nodes().size(); i-- > 0;) {
+    for (std::size_t i = nodes_; i-- > 0;) {
       const Node node = graph_.nodes()[i];
       bool matters = false;
       for (std::uint32_t k = 0; k < node.output_count; ++k) matters |= bool(cotangents_[node.output(k)]);
@@ -89,6 +89,7 @@ class Sweep {
   }
 
   Graph& graph_;
+  std::size_t nodes_;                  // before the sweep; it appends others, adding up seeds too
   std::vector<std::uint8_t> depends_;  // per value: floating and computed from one of wrt
   std::vector<Var> cotangents_;        // per value, invalid: none so far
 };

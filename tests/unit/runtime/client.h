@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -140,14 +141,14 @@ class TestSession {
   }
   std::uint64_t put(std::span<const std::byte> bytes) {
     const std::uint64_t offset = reserve(bytes.size());
-    std::memcpy(at(offset), bytes.data(), bytes.size());
+    std::ranges::copy(bytes, at(offset));
     return offset;
   }
   std::uint64_t put(const std::vector<float>& values) { return put(std::as_bytes(std::span(values))); }
   template <class T = float>
   std::vector<T> get(std::uint64_t offset, std::size_t count) const {
     std::vector<T> values(count);
-    std::memcpy(values.data(), at(offset), count * sizeof(T));
+    if (count > 0) std::memcpy(values.data(), at(offset), count * sizeof(T));
     return values;
   }
 

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "engine/runtime/evaluate.h"
@@ -10,15 +11,14 @@
 namespace ml::test {
 
 inline HostTensor floats(const Shape& shape, const std::vector<float>& values) {
-  HostTensor tensor{DType::f32, shape, std::vector<std::byte>(values.size() * sizeof(float))};
-  std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
-  return tensor;
+  const auto bytes = std::as_bytes(std::span(values));
+  return {DType::f32, shape, {bytes.begin(), bytes.end()}};
 }
 
 template <class T = float>
 std::vector<T> values_of(const HostTensor& tensor) {
   std::vector<T> values(tensor.bytes.size() / sizeof(T));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  if (!values.empty()) std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
   return values;
 }
 
