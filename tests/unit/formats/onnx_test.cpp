@@ -2,11 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <random>
+#include <set>
+#include <sstream>
 
 #include "engine/formats/onnx/export.h"
 #include "engine/formats/onnx/import.h"
+#include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/formats/onnx/wire.h"
 #include "engine/graph/build.h"
@@ -285,6 +289,21 @@ TEST(OnnxExport, NamesEveryOpWithoutACounterpartBeforeWriting) {
     EXPECT_STREQ(error.what(), "ONNX operator set 20 has no counterpart for: atan2 (2)");
   }
   EXPECT_FALSE(wrote);
+}
+
+TEST(OnnxImport, TheDocumentationListsExactlyTheOperatorsThereAre) {
+  std::set<std::string> there, listed;
+  for (const auto table : {onnx::math_operators, onnx::reduce_operators, onnx::shape_operators, onnx::index_operators,
+                           onnx::nn_operators, onnx::loss_operators}) {
+    for (const onnx::Operator& row : table()) there.emplace(row.type);
+  }
+  std::ifstream file("docs/onnx.md");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::size_t begin = text.find("```\n"), end = text.find("```\n", begin + 4);
+  ASSERT_NE(end, std::string::npos) << "docs/onnx.md has no list";
+  std::istringstream list(text.substr(begin + 4, end - begin - 4));
+  for (std::string name; list >> name;) listed.insert(name);
+  EXPECT_EQ(listed, there);
 }
 
 // Any bytes: an ml::Error or a graph that verifies; the address sanitizer watches the rest.
