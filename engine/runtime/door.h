@@ -3,19 +3,19 @@
 
 #include <cstdint>
 #include <exception>
-#include <string>
 
 namespace ml::runtime {
 
 // The message of the last call on this thread; "" when it went well.
-std::string& last_door_error();
+const char* last_door_error();
+void forget_door_error();
 // Keeps the text of an exception and answers its code.
 std::int32_t refuse_at_door(std::exception_ptr error);
 
 template <class F>
 std::int32_t guarded(F body) {
   try {
-    last_door_error().clear();
+    forget_door_error();
     body();
     return 0;
   } catch (...) {

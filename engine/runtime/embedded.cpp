@@ -77,7 +77,7 @@ extern "C" {
 
 uint32_t mlengine_version(void) { return MLENGINE_VERSION; }
 
-const char* mlengine_error(void) { return rt::last_door_error().c_str(); }
+const char* mlengine_error(void) { return rt::last_door_error(); }
 
 int32_t mlengine_worker_create(const struct mlengine_worker_options* options, struct mlengine_worker** worker) {
   return guarded([&] {
