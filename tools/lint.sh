@@ -23,7 +23,7 @@ for file in "${sources[@]}"; do
 done
 
 # Spelt with brackets so that this file does not find itself.
-leftovers='\b(TO[D]O|FIX[M]E|X[X]X)\b|GTEST_SK[I]P|DISABL[E]D_'
+leftovers='\b(TO[D]O|FIX[M]E|X[X]X)\b|GTEST_SK[I]P|DISABL[E]D_[A-Z][a-z]'
 grep -nE "$leftovers" "${text[@]}" && report "unfinished work or a switched-off test (above)"
 machine='(^|[^a-z.])/(ho[m]e|wo[r]k|ro[o]t)/|/t[m]p/[a-z]|--(extra-)?index-u[r]l'
 grep -nE "$machine" "${text[@]}" && report "a path of one machine or a package index (above)"

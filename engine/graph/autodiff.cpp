@@ -16,7 +16,8 @@ std::string text(Var x) { return std::string(dtype_name(x.dtype())) + x.shape().
 // The sweep from outputs to inputs. Rules append to the graph while it runs, so nothing here keeps a reference into it.
 class Sweep {
  public:
-  Sweep(Graph& graph, std::span<const Var> wrt) : graph_(graph), nodes_(graph.nodes().size()), depends_(graph.values().size(), 0) {
+  Sweep(Graph& graph, std::span<const Var> wrt)
+      : graph_(graph), nodes_(graph.nodes().size()), depends_(graph.values().size(), 0) {
     for (const Var& x : wrt) depends_[x.id] = 1;
     for (const Node& node : graph.nodes()) {
       if (std::ranges::none_of(node.inputs, [&](ValueId input) { return depends_[input] != 0; })) continue;
