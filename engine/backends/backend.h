@@ -126,7 +126,6 @@ inline constexpr char kRank[] = "rank not implemented";
 inline constexpr char kLayout[] = "layout not implemented";
 inline constexpr char kAttribute[] = "attribute not implemented";
 inline constexpr char kSize[] = "size not implemented";
-inline constexpr char kDevice[] = "not on this device";
 }  // namespace refusal
 
 struct DeviceTraits {
