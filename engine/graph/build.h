@@ -44,18 +44,15 @@ Var full(Graph& graph, DType dtype, const Shape& shape, double value);  // a bro
 Var zeros_like(Var x);
 
 // ops/elementwise.cpp
-#define ML_UNARY_OPS(X)                                                                                               \
-  X(neg)                                                                                                              \
-  X(abs)                                                                                                              \
-  X(sign)                                                                                                             \
-  X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(reciprocal) X(sin) X(cos) X(tan) X(asin) X(acos) X(atan) X(sinh) \
-      X(cosh) X(tanh) X(erf) X(sigmoid) X(floor) X(ceil) X(round) X(logical_not) X(bit_not) X(is_nan) X(is_inf)
+// clang-format off
+#define ML_UNARY_OPS(X)                                                                                            \
+  X(neg) X(abs) X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(reciprocal) X(sin) X(cos) X(tan)        \
+  X(asin) X(acos) X(atan) X(sinh) X(cosh) X(tanh) X(erf) X(sigmoid) X(floor) X(ceil) X(round) X(logical_not)       \
+  X(bit_not) X(is_nan) X(is_inf)
 #define ML_BINARY_OPS(X)                                                                                           \
-  X(add)                                                                                                           \
-  X(sub)                                                                                                           \
-  X(mul)                                                                                                           \
-  X(div) X(rem) X(pow) X(maximum) X(minimum) X(atan2) X(bit_and) X(bit_or) X(bit_xor) X(shift_left) X(shift_right) \
-      X(logical_and) X(logical_or) X(logical_xor) X(eq) X(ne) X(lt) X(le) X(gt) X(ge)
+  X(add) X(sub) X(mul) X(div) X(rem) X(pow) X(maximum) X(minimum) X(atan2) X(bit_and) X(bit_or) X(bit_xor)         \
+  X(shift_left) X(shift_right) X(logical_and) X(logical_or) X(logical_xor) X(eq) X(ne) X(lt) X(le) X(gt) X(ge)
+// clang-format on
 #define X(op) Var op(Var x);
 ML_UNARY_OPS(X)
 #undef X

@@ -205,12 +205,12 @@ Tensor tensor(std::initializer_list<T> data) {
 }
 
 // The types that item() and to_vector() convert to.
-#define ML_HOST_TYPES(X)                                                                                             \
-  X(double)                                                                                                          \
-  X(float)                                                                                                           \
-  X(std::int8_t)                                                                                                     \
-  X(std::int16_t) X(std::int32_t) X(std::int64_t) X(std::uint8_t) X(std::uint16_t) X(std::uint32_t) X(std::uint64_t) \
-      X(bool)
+#define ML_HOST_TYPES(X) \
+  X(double)              \
+  X(float)               \
+  X(std::int8_t)         \
+  X(std::int16_t)        \
+  X(std::int32_t) X(std::int64_t) X(std::uint8_t) X(std::uint16_t) X(std::uint32_t) X(std::uint64_t) X(bool)
 #define X(T)                                        \
   extern template ML_API T Tensor::item<T>() const; \
   extern template ML_API std::vector<T> Tensor::to_vector<T>() const;
