@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "engine/runtime/queue_memory.h"
 #include "engine/runtime/ring_thread.h"
 #include "engine/runtime/session.h"
 
@@ -42,6 +44,31 @@ class Worker {
   // Answers the arena's number; `base` is a multiple of 64. Comes back from removing when nothing uses it any more.
   std::uint32_t add_arena(Session& session, void* base, std::uint64_t bytes);
   void remove_arena(Session& session, std::uint32_t arena);
+
+  // For a worker process, whose control thread must never wait for a client's work ------------------------------------
+
+  struct QueueOptions {
+    std::int32_t priority = 0;  // -1, 0, 1: a ready task of a higher one goes first, whoever's it is
+    // Called once, on the ring thread, when the client has broken the rules: the queue is ended already.
+    std::function<void(std::uint32_t fault)> faulted;
+  };
+  // A queue in memory that somebody else has made. Throws no_space like create_queue.
+  Queue& attach_queue(Session& session, std::unique_ptr<QueueMemory> memory, QueueOptions options);
+  // `closed` is called on the ring thread when nothing of it runs any more.
+  void close_queue(Queue& queue, std::function<void()> closed);
+  void close_session(Session& session, std::function<void()> closed);
+  // An arena in a mapping that it owns: unmapped when it has been removed and its last use is over. Nobody waits.
+  std::uint32_t add_mapped_arena(Session& session, void* base, std::uint64_t bytes);
+  void remove_mapped_arena(Session& session, std::uint32_t arena);  // throws not_found
+  // A handle of a program that was loaded outside of any queue; sessions share the program and its packed weights.
+  mlring_handle add_program(Session& session, std::shared_ptr<Program> program);
+  // The user's share of device time, in proportion to the other users' that have work. Sessions name their user in
+  // SessionLimits.
+  void set_weight(std::uint32_t user, std::uint32_t weight);
+  struct SessionUse {
+    std::uint64_t busy_ns, compile_ns, device_bytes, arena_bytes, executions, failures;
+  };
+  SessionUse use_of(Session& session);
 
  private:
   void destroy_session(Session& session, std::uint32_t state);

@@ -1,0 +1,45 @@
+// Starting a child with exactly the fds, ids, CPUs and environment that it is to have.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "libmlclient/transport/unique_fd.h"
+
+namespace ml::daemon {
+
+struct Identity {
+  uid_t uid;
+  gid_t gid;
+  std::vector<gid_t> groups;
+};
+// Of a uid, from the user database. Throws not_found.
+Identity identity_of(uid_t uid);
+Identity identity_of(const std::string& user);
+
+struct SpawnOptions {
+  std::string program;                   // absolute path
+  std::vector<std::string> arguments;    // without argv[0]
+  std::vector<std::string> environment;  // "NAME=value"; nothing else is inherited
+  std::vector<std::pair<int, int>>
+      fds;                           // {ours, the child's number}; everything else is closed. 0 is /dev/null if unnamed
+  std::optional<Identity> identity;  // who it is to be; needs CAP_SETUID and CAP_SETGID
+  std::vector<int> cpus;             // affinity; empty: unchanged
+  int nice = 0;
+  std::string directory;  // working directory, entered as that identity; empty: "/"
+  std::string cgroup;     // absolute folder in the cgroup file system; empty: ours
+};
+struct Child {
+  pid_t pid = -1;
+  transport::UniqueFd pidfd;  // readable when it has ended
+};
+// The child's signals are unblocked, its parent-death signal is SIGKILL, no_new_privs is set. Throws io naming the step
+// that failed in the child (before exec too).
+Child spawn(const SpawnOptions& options);
+
+}  // namespace ml::daemon

@@ -1,0 +1,71 @@
+// The clients: their sockets, what they hold, and the worker that serves them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/limits/limits.h"
+#include "daemon/loop/loop.h"
+#include "daemon/workers/devices.h"
+#include "libmlclient/transport/session_protocol.h"
+
+namespace ml::daemon {
+
+class Registry;
+
+struct Peer {
+  uid_t uid;
+  gid_t gid;
+  pid_t pid;
+  bool admin;  // root, mld's own uid, or of the admin group
+};
+// SO_PEERCRED and SO_PEERGROUPS of a connected socket. Throws io.
+Peer peer_of(int socket, const std::string& admin_group);
+
+// What is shown of a session.
+struct SessionInfo {
+  std::uint64_t id;
+  Peer peer;
+  std::string client;  // the program's name
+  std::string device;
+  std::string purpose;  // "interactive", "serving", "job 12"
+  std::uint64_t queues, arenas, arena_bytes;
+  std::uint64_t connected_at;  // CLOCK_REALTIME ns
+};
+
+// A session that is the process of a job; messages of its kind go there.
+struct JobSession {
+  std::uint64_t job;
+  WorkerProcess* worker;
+  std::string device;
+  std::function<void(const transport::protocol::JobProgress&)> on_progress;
+  std::function<void()> on_closed;
+};
+
+class Sessions {
+ public:
+  Sessions(Loop& loop, const Config& config, Limits& limits, Devices& devices, Registry& registry);
+  ~Sessions();
+
+  void listen(int socket);  // accepts from it
+  void stop_listening();    // SIGTERM
+  // The socket of a job's process, whose peer is known. Answers the session's id.
+  std::uint64_t adopt(transport::UniqueFd socket, const Peer& peer, JobSession job);
+  void stop_job(std::uint64_t session, transport::protocol::StopReason reason);  // STOP_JOB
+  std::vector<SessionInfo> list() const;
+  // Ends a session as if its client had gone. Throws not_found, also for a session that `who` may not see.
+  void kick(std::uint64_t session, const Peer& who);
+  // The worker of a job died: its session's queues are lost.
+  void worker_died(WorkerProcess& worker);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ml::daemon

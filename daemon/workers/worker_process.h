@@ -1,0 +1,65 @@
+// One worker process as mld sees it: its socket, requests under way, and its end.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "daemon/loop/loop.h"
+#include "daemon/process/spawn.h"
+#include "daemon/workers/worker_protocol.h"
+#include "libmlclient/transport/seqpacket.h"
+#include "ml/error.h"
+
+namespace ml::daemon {
+
+struct WorkerSpec {
+  std::string name;                  // "serving cpu0", "job 12"
+  std::vector<std::string> devices;  // names; several for a gang of CPU devices, whose core sets are joined
+  std::string backend;
+  worker_protocol::Role role = worker_protocol::Role::serving;
+  std::vector<int> cpus;
+  std::uint64_t memory_bytes = 0;
+  int preemption_fd = -1;  // memfd of the PreemptionPage
+};
+
+class WorkerProcess {
+ public:
+  // Gets the answer, or why there is none: what the worker refused, or device_lost when it died.
+  using Answer = std::function<void(transport::Packet* answer, const Error* error)>;
+
+  virtual ~WorkerProcess() = default;  // kills it
+  virtual const WorkerSpec& spec() const = 0;
+  virtual pid_t pid() const = 0;
+  virtual std::uint32_t generation() const = 0;  // counts the workers that this device has had
+  virtual bool ready() const = 0;
+  virtual const std::string& fingerprint() const = 0;  // once ready
+
+  // Fills in the request number and sends it; requests made before READY wait for it. Fds are duplicated by the kernel;
+  // the caller closes its own.
+  virtual void request(std::span<std::byte> message, std::string_view text, std::span<const int> fds,
+                       Answer answer) = 0;
+  template <class T>
+  void request(T message, std::span<const int> fds, Answer answer, std::string_view text = {}) {
+    request(std::as_writable_bytes(std::span(&message, 1)), text, fds, std::move(answer));
+  }
+  // Whose work it was doing when it died.
+  virtual std::vector<std::uint64_t> running_sessions() const = 0;
+  virtual void kill() = 0;
+};
+
+struct WorkerEvents {
+  std::function<void()> ready;
+  std::function<void(const std::string& how)> died;  // once; "killed by signal 9"
+  std::function<void(const worker_protocol::SessionEnded& ended, std::string_view why)> session_ended;
+};
+std::unique_ptr<WorkerProcess> start_worker(Loop& loop, const std::string& program, const WorkerSpec& spec,
+                                            const std::optional<Identity>& identity, std::uint32_t generation,
+                                            WorkerEvents events);
+
+}  // namespace ml::daemon
