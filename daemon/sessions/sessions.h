@@ -38,12 +38,12 @@ struct SessionInfo {
   std::uint64_t connected_at;  // CLOCK_REALTIME ns
 };
 
-// A session that is the process of a job; messages of its kind go there.
+// A session of the process of a job; what it says about the job itself goes over a socket of its own
+// (daemon/jobs/job_protocol.h).
 struct JobSession {
   std::uint64_t job;
   WorkerProcess* worker;
   std::string device;
-  std::function<void(const transport::protocol::JobProgress&)> on_progress;
   std::function<void()> on_closed;
 };
 
@@ -56,7 +56,6 @@ class Sessions {
   void stop_listening();    // SIGTERM
   // The socket of a job's process, whose peer is known. Answers the session's id.
   std::uint64_t adopt(transport::UniqueFd socket, const Peer& peer, JobSession job);
-  void stop_job(std::uint64_t session, transport::protocol::StopReason reason);  // STOP_JOB
   std::vector<SessionInfo> list() const;
   // Ends a session as if its client had gone. Throws not_found, also for a session that `who` may not see.
   void kick(std::uint64_t session, const Peer& who);

@@ -4,7 +4,7 @@
 //
 // Life of a session: HELLO -> WELCOME. OPEN_QUEUE -> QUEUE gives the rings. ADD_ARENA lets descriptors name a memfd.
 // The session ends when either side closes the socket. Requests carry a number that the answer repeats; mld answers in
-// any order, and every request exactly once: with its own kind of answer, DONE, or ERROR. DEVICE_LOST and STOP_JOB come
+// any order, and every request exactly once: with its own kind of answer, DONE, or ERROR. DEVICE_LOST comes
 // unasked, with request 0.
 //
 // The other side is hostile: a message has exactly the size of its kind (text behind it counted in `text_bytes`),
@@ -34,7 +34,6 @@ enum class Kind : std::uint32_t {
   remove_arena,    // -> done, at once: the worker unmaps it when its last use is over
   open_model,      // text: reference -> model
   register_model,  // 1 fd, text: name -> registered
-  job_progress,    // from the process of a job only -> done
   // mld -> client
   welcome = 64,  // text: device fingerprint
   queue,         // 5 fds: submission, completion, state, doorbell, wake
@@ -44,7 +43,6 @@ enum class Kind : std::uint32_t {
   done,
   error,        // text: what, where, what to do, separated by MLRING_MESSAGE_PART
   device_lost,  // the worker died: the state pages say LOST too. Say HELLO on a new socket.
-  stop_job,     // to the process of a job: write a checkpoint and exit
 };
 
 struct Header {
@@ -145,17 +143,6 @@ struct ModelRegistered {
   std::uint64_t version;  // from 1
 };
 
-struct JobProgress {
-  Header header;
-  std::uint64_t step;
-  std::uint64_t steps;  // in all, 0: not known
-  std::uint64_t epoch;
-  std::uint64_t epochs;
-  double loss;
-  double accuracy;
-  std::uint64_t checkpoint_step;  // of the last checkpoint on disk
-};
-
 struct Done {
   Header header;
 };
@@ -167,13 +154,6 @@ struct Failed {
 struct DeviceLost {
   Header header;
   std::uint32_t generation;
-  std::uint32_t reserved;
-};
-
-enum class StopReason : std::uint32_t { preempted = 1, paused = 2, drained = 3 };
-struct StopJob {
-  Header header;
-  std::uint32_t reason;
   std::uint32_t reserved;
 };
 
