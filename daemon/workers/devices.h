@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,37 +17,59 @@ struct Device {
   DeviceConfig config;
   transport::UniqueFd preemption_fd;  // memfd of its PreemptionPage
   worker_protocol::PreemptionPage* preemption = nullptr;
-  std::unique_ptr<WorkerProcess> serving;
-  std::uint32_t generation = 0;
+  std::unique_ptr<WorkerProcess> serving;  // null from its death to its restart
+  std::uint32_t generation = 0;            // of its serving worker
+  std::uint32_t sessions = 0;              // that Sessions has put here
   std::uint32_t restarts = 0;
   bool draining = false;  // takes no new sessions and no new jobs
   std::string last_death;
+
+ private:
+  friend class Devices;
+  std::uint64_t started_at = 0;    // ns
+  std::uint32_t quick_deaths = 0;  // one after the other
+  Loop::TimerId restart = 0;       // 0: none is planned
 };
+
+// How long to wait before the worker is started again, after so many deaths in a row that came soon after the start:
+// the first time at once, then 100 ms, twice as long each time, 5 s at most.
+std::uint64_t restart_delay_ns(std::uint32_t quick_deaths);
 
 class Devices {
  public:
+  // Throws invalid_argument for a configuration without devices and io when the system refuses memory.
   Devices(Loop& loop, const Config& config);
   ~Devices();
+  Devices(const Devices&) = delete;
+  Devices& operator=(const Devices&) = delete;
 
-  // Starts every serving worker. Their deaths and ended sessions are reported to `sessions` (set before).
+  // Starts every serving worker; throws when one can't be started at all. Set the functions below before.
   void start();
   std::vector<Device>& all() { return devices_; }
   Device* find(const std::string& name);
-  // For a session that asks for `wanted` (name, backend or empty). Throws not_found listing what there is, or again
-  // when all that fit are draining.
+  // For a session that asks for `wanted` (name, backend or empty): of those that fit the one with the fewest sessions.
+  // Throws not_found listing what there is, or again when all that fit are draining or being restarted.
   Device& choose(const std::string& wanted);
-  void drain(const std::string& name, bool on);
+  void drain(const std::string& name, bool on);  // throws not_found
 
+  // The serving worker died; `worker` is destroyed behind it and another one is started.
   std::function<void(Device& device, WorkerProcess& worker, const std::string& how)> on_death;
+  // It could not be started again, and is tried later.
+  std::function<void(Device& device, const std::string& why)> on_restart_failed;
   std::function<void(Device& device, const worker_protocol::SessionEnded& ended, std::string_view why)>
       on_session_ended;
   std::function<void(Device& device)> on_ready;
 
  private:
   void start_serving(Device& device);
+  void died(Device& device, const std::string& how);
+  void restart_later(Device& device);
+  std::string names() const;
+
   Loop& loop_;
   const Config& config_;
-  std::vector<Device> devices_;
+  std::optional<Identity> identity_;  // of workers
+  std::vector<Device> devices_;       // never moved once made
 };
 
 }  // namespace ml::daemon

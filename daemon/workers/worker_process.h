@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "daemon/loop/loop.h"
@@ -30,10 +30,12 @@ struct WorkerSpec {
 
 class WorkerProcess {
  public:
-  // Gets the answer, or why there is none: what the worker refused, or device_lost when it died.
+  // Gets the answer, or why there is none: what the worker refused, or device_lost when it died. Called once, from the
+  // loop, never from within request().
   using Answer = std::function<void(transport::Packet* answer, const Error* error)>;
 
-  virtual ~WorkerProcess() = default;  // kills it
+  // Kills it. `died` isn't called; what it had not answered gets device_lost, later, from the loop.
+  virtual ~WorkerProcess() = default;
   virtual const WorkerSpec& spec() const = 0;
   virtual pid_t pid() const = 0;
   virtual std::uint32_t generation() const = 0;  // counts the workers that this device has had
@@ -48,16 +50,19 @@ class WorkerProcess {
   void request(T message, std::span<const int> fds, Answer answer, std::string_view text = {}) {
     request(std::as_writable_bytes(std::span(&message, 1)), text, fds, std::move(answer));
   }
-  // Whose work it was doing when it died.
+  // Whose work it is doing, or was doing when it died.
   virtual std::vector<std::uint64_t> running_sessions() const = 0;
   virtual void kill() = 0;
 };
 
 struct WorkerEvents {
   std::function<void()> ready;
-  std::function<void(const std::string& how)> died;  // once; "killed by signal 9"
+  // Once; "killed by signal 9". Every request has had its answer by then; it may destroy the WorkerProcess.
+  std::function<void(const std::string& how)> died;
   std::function<void(const worker_protocol::SessionEnded& ended, std::string_view why)> session_ended;
 };
+// `program` is the path of mld-worker. Throws io when it can't be started. To be called on the loop's thread, which has
+// to live as long as the worker (spawn.h).
 std::unique_ptr<WorkerProcess> start_worker(Loop& loop, const std::string& program, const WorkerSpec& spec,
                                             const std::optional<Identity>& identity, std::uint32_t generation,
                                             WorkerEvents events);

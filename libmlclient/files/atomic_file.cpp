@@ -91,11 +91,6 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::align(std::size_t multiple) {
-  const std::vector<std::byte> zeros((multiple - size_ % multiple) % multiple);
-  write(zeros);
-}
-
 void AtomicFile::commit() {
   if (fsync(fd_) != 0) fail("cannot be synced", errno);
   if (rename(temporary_.c_str(), target_.c_str()) != 0) fail("cannot be replaced", errno);

@@ -20,8 +20,6 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(const std::string& text) { write(std::as_bytes(std::span(text))); }
-  // Zeros up to the next multiple.
-  void align(std::size_t multiple);
   std::size_t size() const { return size_; }
   void commit();
 

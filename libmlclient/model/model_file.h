@@ -1,12 +1,4 @@
-// The file of a model: a header, the graph's FlatBuffer and the blobs that it refers to, each 64-byte aligned.
-//
-//   0   "mlmodel\n"
-//   8   u32 version (1), u32 number of blobs
-//   16  u64 offset, u64 bytes of the graph
-//   32  u64 bytes of the whole file
-//   40  per blob: u64 offset, u64 bytes
-//
-// Numbers are little-endian. Blobs are used where they lie in the mapped file.
+// Models in files (engine/graph/model_file.h has the format).
 #pragma once
 
 #include <memory>

@@ -1,0 +1,171 @@
+#include "daemon/workers/devices.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "ml/error.h"
+
+namespace ml::daemon {
+namespace {
+
+using worker_protocol::PreemptionPage;
+
+// A worker that lived so long did not die of how it was started.
+constexpr std::uint64_t kQuickDeath = 30'000'000'000;
+constexpr std::uint64_t kFirstDelay = 100'000'000;
+constexpr std::uint64_t kLongestDelay = 5'000'000'000;
+
+std::uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+[[noreturn]] void refuse(const std::string& device, const char* what) {
+  throw Error(Code::io, std::string(what) + ": " + std::strerror(errno), "device " + device);
+}
+
+void make_preemption_page(Device& device) {
+  const std::string& name = device.config.name;
+  device.preemption_fd = transport::UniqueFd(memfd_create("mlaccel-preemption", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  const int fd = device.preemption_fd.get();
+  if (fd < 0) refuse(name, "making its preemption page");
+  if (ftruncate(fd, sizeof(PreemptionPage)) != 0 ||
+      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    refuse(name, "sizing its preemption page");
+  void* const at = mmap(nullptr, sizeof(PreemptionPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) refuse(name, "mapping its preemption page");
+  device.preemption = static_cast<PreemptionPage*>(at);
+}
+
+// A dead worker demands nothing, and training workers may be standing still for it.
+void withdraw_demand(PreemptionPage& page) {
+  __atomic_store_n(&page.demand, 0, __ATOMIC_SEQ_CST);
+  syscall(SYS_futex, &page.demand, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+}  // namespace
+
+std::uint64_t restart_delay_ns(std::uint32_t quick_deaths) {
+  if (quick_deaths <= 1) return 0;
+  return std::min(kLongestDelay, kFirstDelay << std::min(quick_deaths - 2, 10u));
+}
+
+Devices::Devices(Loop& loop, const Config& config) : loop_(loop), config_(config) {
+  if (config.devices.empty()) throw Error(Code::invalid_argument, "there is no device", {}, "declare one in mld.toml");
+  if (!config.user) identity_ = identity_of(config.worker_user);
+  devices_.resize(config.devices.size());
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    devices_[i].config = config.devices[i];
+    make_preemption_page(devices_[i]);
+  }
+}
+
+Devices::~Devices() {
+  for (Device& device : devices_) {
+    if (device.restart != 0) loop_.cancel(device.restart);
+    device.serving.reset();
+    if (device.preemption != nullptr) munmap(device.preemption, sizeof(PreemptionPage));
+  }
+}
+
+void Devices::start() {
+  for (Device& device : devices_) start_serving(device);
+}
+
+void Devices::start_serving(Device& device) {
+  WorkerSpec spec;
+  spec.name = "serving " + device.config.name;
+  spec.devices = {device.config.name};
+  spec.backend = device.config.backend;
+  spec.role = worker_protocol::Role::serving;
+  spec.cpus = device.config.cpus;
+  spec.memory_bytes = device.config.memory_bytes;
+  spec.preemption_fd = device.preemption_fd.get();
+  WorkerEvents events;
+  events.ready = [this, &device] {
+    if (on_ready) on_ready(device);
+  };
+  events.died = [this, &device](const std::string& how) { died(device, how); };
+  events.session_ended = [this, &device](const worker_protocol::SessionEnded& ended, std::string_view why) {
+    if (on_session_ended) on_session_ended(device, ended, why);
+  };
+  device.started_at = now_ns();
+  ++device.generation;
+  device.serving = start_worker(loop_, config_.libexec_directory + "/mld-worker", spec, identity_, device.generation,
+                                std::move(events));
+}
+
+void Devices::died(Device& device, const std::string& how) {
+  withdraw_demand(*device.preemption);
+  device.last_death = how;
+  device.quick_deaths = now_ns() - device.started_at < kQuickDeath ? device.quick_deaths + 1 : 1;
+  if (on_death) on_death(device, *device.serving, how);
+  device.serving.reset();
+  restart_later(device);
+}
+
+void Devices::restart_later(Device& device) {
+  device.restart = loop_.after(restart_delay_ns(device.quick_deaths), [this, &device] {
+    device.restart = 0;
+    ++device.restarts;
+    try {
+      start_serving(device);
+    } catch (const Error& error) {
+      device.last_death = error.what();
+      ++device.quick_deaths;
+      if (on_restart_failed) on_restart_failed(device, error.what());
+      restart_later(device);
+    }
+  });
+}
+
+Device* Devices::find(const std::string& name) {
+  const auto found = std::ranges::find(devices_, name, [](const Device& device) { return device.config.name; });
+  return found != devices_.end() ? &*found : nullptr;
+}
+
+std::string Devices::names() const {
+  std::string list;
+  for (const Device& device : devices_)
+    list += (list.empty() ? "" : ", ") + device.config.name + " (" + device.config.backend + ")";
+  return list;
+}
+
+Device& Devices::choose(const std::string& wanted) {
+  Device* best = nullptr;
+  bool any = false;
+  for (Device& device : devices_) {
+    if (!wanted.empty() && wanted != device.config.name && wanted != device.config.backend) continue;
+    any = true;
+    if (device.draining || !device.serving) continue;
+    if (best == nullptr || device.sessions < best->sessions) best = &device;
+  }
+  if (best != nullptr) return *best;
+  if (!any) {
+    throw Error(Code::not_found, "there is no device '" + wanted + "'; there are: " + names(), {},
+                "name one of them, a backend, or nothing");
+  }
+  throw Error(Code::again,
+              (wanted.empty() ? std::string("every device") : "'" + wanted + "'") + " is draining or being restarted",
+              {}, "try again in a moment; 'mlctl device ls' shows why");
+}
+
+void Devices::drain(const std::string& name, bool on) {
+  Device* const device = find(name);
+  if (device == nullptr) {
+    throw Error(Code::not_found, "there is no device '" + name + "'; there are: " + names(), {}, "name one of them");
+  }
+  device->draining = on;
+}
+
+}  // namespace ml::daemon
