@@ -12,7 +12,7 @@ SANITIZED = unit_graph unit_ring unit_runtime
 CLANG = -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-sanitize bench lint fuzz install clean
+.PHONY: help deps build demo test test-sanitize bench lint fuzz install uninstall clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -61,8 +61,13 @@ fuzz: deps ## run each fuzz target for FUZZ_SECONDS (default 30)
 	ninja -C $(BUILD)/fuzz -j $(JOBS) fuzzers
 	tools/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
 
-install: build ## install libmlclient, libmlengine and the headers under PREFIX (default /usr/local; DESTDIR works)
+install: build ## install everything under PREFIX (default /usr/local; DESTDIR works); an edited mld.toml is kept
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then packaging/after-install.sh; fi
+
+uninstall: ## remove what `make install` wrote, but for mld.toml and the daemon's state
+	grep -v '/mlaccel/mld\.toml$$' $(BUILD)/install_manifest.txt | \
+	  while read -r file; do rm -f "$(DESTDIR)$$file"; done
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# What a machine with systemd needs after `make install`: the users, and systemd told of the unit. As root; `make install`
+# calls it. Starting the service is left to you.
+set -euo pipefail
+if [[ $EUID -ne 0 ]]; then
+  echo "installed; not as root, so without the service: mld --user is what there is" >&2
+  exit 0
+fi
+systemd-sysusers mlaccel.conf
+systemctl daemon-reload
+ldconfig
+echo "installed; start the daemon with: systemctl enable --now mld" >&2
