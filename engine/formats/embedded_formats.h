@@ -13,10 +13,6 @@
 extern "C" {
 #endif
 
-struct mlengine_bytes {
-  const void* data;
-  uint64_t bytes;
-};
 /* Receives bytes that are valid during the call only, unless said otherwise. Anything but 0 ends the whole. */
 typedef int32_t (*mlengine_receive)(void* context, const void* data, uint64_t bytes);
 

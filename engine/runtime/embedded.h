@@ -36,6 +36,11 @@ struct mlengine_worker;
 struct mlengine_session;
 struct mlengine_queue;
 
+struct mlengine_bytes {
+  const void* data;
+  uint64_t bytes;
+};
+
 /* Zero in any field but size means the default. */
 struct mlengine_worker_options {
   uint32_t size;      /* sizeof(struct mlengine_worker_options) */

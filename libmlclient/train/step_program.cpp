@@ -4,45 +4,11 @@
 #include <cstring>
 
 #include "libmlclient/tensor/evaluate.h"
-#include "libmlclient/tensor/random_source.h"
-#include "libmlclient/tensor/trace.h"
-#include "ml/ops.h"
 
 namespace ml::train {
 namespace {
 
-using client::TracedPort;
 using Entry = DeviceState::Entry;
-
-// While it lives, the module's tensors are the placeholders of the state, and the module trains or not.
-class Borrow {
- public:
-  Borrow(nn::Module& module, const DeviceState& state, bool training)
-      : module_(module), state_(state), trained_(module.is_training()) {
-    for (const Entry& entry : state.entries()) {
-      kept_.push_back(*entry.home);
-      *entry.home = entry.placeholder;
-    }
-    module.train(training);
-  }
-  ~Borrow() {
-    for (std::size_t i = 0; i < kept_.size(); ++i) *state_.entries()[i].home = kept_[i];
-    module_.train(trained_);
-  }
-  Borrow(const Borrow&) = delete;
-  Borrow& operator=(const Borrow&) = delete;
-
- private:
-  nn::Module& module_;
-  const DeviceState& state_;
-  bool trained_;
-  std::vector<Tensor> kept_;
-};
-
-// Correct answers among the targets, as f32.
-Tensor count_hits(const Tensor& output, const Tensor& target) {
-  return sum((argmax(output, output.rank() == 1 ? 0 : 1) == target.to(DType::i64)).to(DType::f32));
-}
 
 // Room for what lies beside the argument table, 64 bytes each.
 enum Small : std::size_t { kLearningRate = 0, kStep = 64, kLoss = 128, kHits = 192, kSmallBytes = 256 };
@@ -50,93 +16,34 @@ enum Small : std::size_t { kLearningRate = 0, kStep = 64, kLoss = 128, kHits = 1
 }  // namespace
 
 StepProgram::StepProgram(const StepSource& source, const std::vector<TensorType>& batch, bool training)
-    : samples_(batch[0].shape.rank() > 0 ? batch[0].shape[0] : 1),
+    : trace_(trace_step(source, batch, training)),
+      samples_(batch[0].shape.rank() > 0 ? batch[0].shape[0] : 1),
       targets_(batch[1].shape.elements()),
       training_(training) {
-  const std::vector<Entry>& entries = source.state.entries();
-  const Tensor x = client::make_placeholder(batch[0]), y = client::make_placeholder(batch[1]);
-  const Tensor rate = client::make_placeholder({DType::f32, {}}), number = client::make_placeholder({DType::i64, {}});
-  std::vector<TracedPort> outputs;
-  std::vector<Tensor> results(entries.size());  // the new state, undefined where it stays
-  {
-    const client::TracingScope tracing;
-    const Borrow borrow(source.module, source.state, training);
-    client::TracedRandom random(entries.back().placeholder);
-    const Tensor output = source.loss.wants_logits ? source.module.logits(x) : source.module.forward(x);
-    const Tensor loss = source.loss.function(output, y);
-    if (loss.elements() != 1) {
-      throw Error(Code::invalid_argument, "the loss '" + source.loss.name + "' is " + loss.shape().str(), {},
-                  "a loss is one number: reduce it with mean() or sum()");
-    }
-    outputs.push_back({"loss", loss.reshape({}).to(DType::f32)});
-    counts_hits_ = source.loss.counts_hits;
-    if (counts_hits_) outputs.push_back({"hits", count_hits(output, y)});
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-      if (entries[i].kind == Entry::Kind::buffer && entries[i].home->value() != entries[i].placeholder.value())
-        results[i] = *entries[i].home;
-    }
-    if (random.used) results.back() = random.state;
-    if (training) {
-      std::vector<Tensor> parameters;
-      for (std::size_t i = 0; i < source.state.parameters(); ++i) parameters.push_back(entries[i].placeholder);
-      const std::vector<Tensor> gradients = client::gradients_where_reached(loss, parameters);
-      const std::size_t per_parameter = source.optimizer.state_names().size();
-      for (std::size_t i = 0; i < parameters.size(); ++i) {
-        if (!gradients[i].defined()) continue;  // the loss does not depend on it
-        const std::size_t first = parameters.size() + i * per_parameter;
-        std::vector<Tensor> state;
-        for (std::size_t k = 0; k < per_parameter; ++k) state.push_back(entries[first + k].placeholder);
-        optim::Optimizer::Update update = source.optimizer.update(parameters[i], gradients[i], state, rate, number);
-        results[i] = std::move(update.parameter);
-        for (std::size_t k = 0; k < per_parameter; ++k) results[first + k] = std::move(update.state[k]);
-      }
-    }
-  }
-
-  std::vector<TracedPort> inputs{{"input", x}, {"target", y}};
-  if (training) {
-    inputs.push_back({"learning_rate", rate});
-    inputs.push_back({"step", number});
-  }
-  const std::size_t first_input = inputs.size(), first_output = outputs.size();
-  std::vector<Donation> donations;
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    const Entry& entry = entries[i];
-    const bool updated = training && results[i].defined();
-    if (!updated && (entry.kind == Entry::Kind::optimizer || entry.kind == Entry::Kind::random)) continue;
-    state_inputs_.push_back(i);
-    inputs.push_back({entry.name, entry.placeholder});
-    if (!updated) continue;
-    donations.push_back({static_cast<std::uint32_t>(first_input + state_inputs_.size() - 1),
-                         static_cast<std::uint32_t>(first_output + state_outputs_.size())});
-    state_outputs_.push_back(i);
-    outputs.push_back({entry.name, results[i]});
-  }
-  graph_ = client::trace_to_graph(inputs, outputs);
-  graph_.name = training ? "training_step" : "evaluation_step";
-  for (const Donation& donation : donations) graph_.donate(donation.input, donation.output);
   make_lanes(source.state);
 }
 
 void StepProgram::make_lanes(const DeviceState& state) {
   const auto session = client::SessionCore::current();
-  const std::shared_ptr<client::Program> program = client::compile(session, graph_);
+  const std::shared_ptr<client::Program> program = client::compile(session, trace_.graph);
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    auto execution = std::make_unique<client::Execution>(session, program,
-                                                         graph_.inputs().size() + graph_.outputs().size(), kSmallBytes);
+    auto execution = std::make_unique<client::Execution>(
+        session, program, trace_.graph.inputs().size() + trace_.graph.outputs().size(), kSmallBytes);
     std::size_t at = 2;  // the batch is bound by each step
     if (training_) {
       execution->bind_small(at++, MLRING_IN, {DType::f32, {}}, kLearningRate);
       execution->bind_small(at++, MLRING_IN, {DType::i64, {}}, kStep);
     }
-    const auto updates = [&](std::size_t i) { return std::ranges::find(state_outputs_, i) != state_outputs_.end(); };
-    for (const std::size_t i : state_inputs_) {
+    const auto updates = [&](std::size_t i) {
+      return std::ranges::find(trace_.state_outputs, i) != trace_.state_outputs.end();
+    };
+    for (const std::size_t i : trace_.state_inputs) {
       const Entry& entry = state.entries()[i];
       execution->bind(at++, updates(i) ? MLRING_INOUT : MLRING_IN, entry.type, entry.storage);
     }
     execution->bind_small(at++, MLRING_OUT, {DType::f32, {}}, kLoss);
-    if (counts_hits_) execution->bind_small(at++, MLRING_OUT, {DType::f32, {}}, kHits);
-    for (const std::size_t i : state_outputs_) {
+    if (trace_.counts_hits) execution->bind_small(at++, MLRING_OUT, {DType::f32, {}}, kHits);
+    for (const std::size_t i : trace_.state_outputs) {
       const Entry& entry = state.entries()[i];
       execution->bind(at++, MLRING_INOUT, entry.type, entry.storage);
     }
@@ -161,7 +68,7 @@ void StepProgram::submit(const data::Batch& batch, double learning_rate, std::in
   }
   execution.submit_again();
   ++submitted_;
-  for (const std::size_t i : state_outputs_) state.updated(i, execution.pending());
+  for (const std::size_t i : trace_.state_outputs) state.updated(i, execution.pending());
 }
 
 Metrics StepProgram::collect() {
@@ -169,7 +76,7 @@ Metrics StepProgram::collect() {
   lane.execution->wait();
   float loss = 0, hits = 0;
   std::memcpy(&loss, lane.execution->small(kLoss), sizeof loss);
-  if (counts_hits_) std::memcpy(&hits, lane.execution->small(kHits), sizeof hits);
+  if (trace_.counts_hits) std::memcpy(&hits, lane.execution->small(kHits), sizeof hits);
   lane.batch.clear();
   return {loss, targets_ > 0 ? static_cast<double>(hits) / static_cast<double>(targets_) : 0, samples_};
 }

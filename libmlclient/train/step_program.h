@@ -1,4 +1,4 @@
-// One step of training or evaluation as one program: traced from the module, compiled, its state in device memory.
+// One step of training or evaluation as one program: compiled, its state in device memory.
 #pragma once
 
 #include <cstddef>
@@ -7,18 +7,10 @@
 #include <vector>
 
 #include "libmlclient/session/execution.h"
-#include "libmlclient/train/device_state.h"
+#include "libmlclient/train/step_trace.h"
 #include "ml/train.h"
 
 namespace ml::train {
-
-// What the program of one batch shape is made from.
-struct StepSource {
-  nn::Module& module;
-  const optim::Optimizer& optimizer;
-  const Loss& loss;
-  const DeviceState& state;
-};
 
 // A step that may be under way: two of them let the host prepare one while the other runs.
 class StepProgram {
@@ -34,7 +26,7 @@ class StepProgram {
   bool full() const { return submitted_ - collected_ == kLanes; }
   // Waits for the oldest step. Throws what went wrong in it.
   Metrics collect();
-  const Graph& graph() const { return graph_; }
+  const Graph& graph() const { return trace_.graph; }
 
  private:
   static constexpr std::size_t kLanes = 2;
@@ -44,13 +36,10 @@ class StepProgram {
   };
   void make_lanes(const DeviceState& state);
 
-  Graph graph_;
-  std::vector<std::size_t> state_inputs_;   // of each state that the program has as an input: its index
-  std::vector<std::size_t> state_outputs_;  // of each one that it updates
+  StepTrace trace_;
   std::int64_t samples_ = 0;
   std::int64_t targets_ = 0;  // elements: a sample may have one per pixel
   bool training_;
-  bool counts_hits_ = false;
   std::vector<Lane> lanes_;
   std::size_t submitted_ = 0, collected_ = 0;
 };

@@ -67,6 +67,17 @@ struct TrainerOptions {
   std::uint64_t seed = 0;  // of dropout
 };
 
+// Bytes of device memory that a run needs.
+struct MemoryEstimate {
+  std::uint64_t parameters = 0;
+  std::uint64_t optimizer = 0;
+  std::uint64_t buffers = 0;  // running statistics, random state
+  std::uint64_t scratch = 0;  // activations, gradients and what kernels need beside them, of the largest step
+  std::uint64_t weights = 0;  // constants of the programs, and what kernels pack of them
+  std::uint64_t batch = 0;    // two batches: one is read while the other is made
+  std::uint64_t total = 0;
+};
+
 // Takes over the module's parameters and buffers while it lives: their tensors are then device memory that each step
 // updates in place. Tensors taken from the module before a step throw when they are read after it; take them again.
 class ML_API Trainer {
@@ -87,6 +98,11 @@ class ML_API Trainer {
   // One step on one batch {inputs, targets}, waiting for it. A step that throws out_of_range (a label that is no class)
   // has updated the state all the same, and reading that state throws until the next step: go on from a checkpoint.
   Metrics step(const data::Batch& batch);
+  // What fit() with these loaders (validation may be null) needs of a device ("cpu", "reference"; `threads` as in
+  // SessionOptions), from the plans of its steps: nothing is executed. Throws what the module's forward throws when the
+  // data does not fit it.
+  MemoryEstimate estimate(const data::DataLoader& loader, const data::DataLoader* validation, const std::string& device,
+                          int threads = 0);
   // Loss and accuracy over one epoch of `loader`, in eval mode, without updating anything.
   Metrics evaluate(data::DataLoader& loader);
 
