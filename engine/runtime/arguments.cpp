@@ -90,15 +90,6 @@ bool take_arguments(Task& task, Session& session) {
   return true;
 }
 
-void release_arguments(Call& call) {
-  for (const Argument& argument : call.arguments) {
-    if (argument.arena != nullptr) --argument.arena->uses;
-  }
-  if (call.table_arena != nullptr) --call.table_arena->uses;
-  call.arguments.clear();
-  call.table_arena = nullptr;
-}
-
 bool match_program(Task& task, const Program& program) {
   const std::span<Argument> arguments(task.call->arguments);
   const std::size_t inputs = program.inputs().size(), outputs = program.outputs().size();

@@ -1,6 +1,7 @@
 // From the records in a client's arena to arguments that can be used: copied once, the copy checked, the copy used.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "engine/runtime/session.h"
@@ -11,7 +12,18 @@ namespace ml::runtime {
 // Copies the descriptor's table into the task's call, checks every record and finds what it names; arenas are counted
 // as used until release_arguments(). False: task.status and message say why.
 bool take_arguments(Task& task, Session& session);
-void release_arguments(Call& call);
+// Ends the uses. Arenas that were removed meanwhile and aren't used any more go to `free`.
+template <class Free>
+void release_arguments(Call& call, Free free) {
+  const auto release = [&free](Arena* arena) {
+    if (arena == nullptr || --arena->uses != 0 || !arena->removed) return;
+    free(std::unique_ptr<Arena>(arena));
+  };
+  for (const Argument& argument : call.arguments) release(argument.arena);
+  release(call.table_arena);
+  call.arguments.clear();
+  call.table_arena = nullptr;
+}
 
 // Whether the arguments are what the program takes: how many, which way, dtypes, ranks, donated pairs.
 bool match_program(Task& task, const Program& program);

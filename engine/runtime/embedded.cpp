@@ -15,6 +15,7 @@
 
 #include "engine/runtime/devices.h"
 #include "engine/runtime/door.h"
+#include "engine/runtime/ring_memory.h"
 #include "engine/runtime/worker.h"
 #include "ml/error.h"
 
@@ -128,13 +129,14 @@ int32_t mlengine_queue_create(struct mlengine_session* session, uint32_t depth, 
   return guarded([&] {
     mlengine_queue_info answer = read_options(info);
     mlengine_worker& worker = session->worker;
-    rt::Queue& inner = worker.worker.create_queue(session->session, or_default(depth, kDefaultDepth));
+    auto memory = std::make_unique<rt::RingMemory>(or_default(depth, kDefaultDepth));
+    answer.memory_fd = memory->memory_fd();
+    rt::Queue& inner = worker.worker.attach_queue(session->session, std::move(memory));
     {
       const std::lock_guard lock(worker.mutex);
       *queue = session->queues.emplace_back(new mlengine_queue{*session, inner}).get();
     }
     answer.depth = inner.memory().depth();
-    answer.memory_fd = inner.memory().memory_fd();
     answer.doorbell_fd = inner.memory().doorbell_fd();
     answer.wake_fd = inner.memory().wake_fd();
     answer.handle = inner.handle;

@@ -1,5 +1,7 @@
 #include "engine/runtime/handles.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -33,6 +35,11 @@ Object HandleTable::retire(mlring_handle handle) {
   Entry& entry = entries_[handle.index];
   ++entry.generation;
   return std::exchange(entry.object, {});
+}
+
+Arena::~Arena() {
+  buffer.reset();
+  if (owns_mapping) munmap(base, bytes);
 }
 
 void HandleTable::recycle(std::uint32_t index) { free_.push_back(index); }

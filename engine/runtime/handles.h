@@ -55,10 +55,17 @@ class HandleTable {
 
 // Client memory that descriptors name.
 struct Arena {
+  Arena(void* memory, std::uint64_t size) : base(static_cast<std::byte*>(memory)), bytes(size) {}
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
   std::byte* base;
   std::uint64_t bytes;
   std::unique_ptr<Buffer> buffer;  // on unified devices
   std::uint32_t uses = 0;          // by descriptors in flight: while it isn't 0 the memory stays mapped
+  bool owns_mapping = false;       // unmapped with it
+  bool removed = false;            // it belongs to its uses: the last one frees it
 };
 
 class ArenaTable {

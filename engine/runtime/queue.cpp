@@ -30,11 +30,12 @@ std::string_view why_stopped(const Progress& progress) {
 
 }  // namespace
 
-Queue::Queue(RingThread& thread, Session& session, std::unique_ptr<RingMemory> memory)
+Queue::Queue(RingThread& thread, Session& session, std::unique_ptr<QueueMemory> memory, QueueOptions options)
     : thread_(thread),
       session_(session),
       memory_(std::move(memory)),
-      ring_(memory_->worker_pages(), memory_->wake_fd()),
+      options_(std::move(options)),
+      ring_(memory_->worker_pages(), memory_->wake_fd(), memory_->foreign() ? &thread.bell() : nullptr),
       tasks_(memory_->depth()) {
   for (std::uint32_t slot = 0; slot < tasks_.size(); ++slot) {
     tasks_[slot].queue = this;
@@ -49,7 +50,10 @@ bool Queue::poll(std::uint64_t now) {
   std::array<TakenDescriptor, kBatch> batch;
   const std::size_t count = ring_.take(batch, now);
   for (std::size_t i = 0; i < count; ++i) accept(batch[i], now);
-  if (ring_.fault() != MLRING_FAULT_NONE) end(MLRING_STATE_FAULTED);
+  if (ring_.fault() != MLRING_FAULT_NONE) {
+    end(MLRING_STATE_FAULTED);
+    if (options_.faulted) options_.faulted(ring_.fault());
+  }
   if (count != 0) unpark(now);
   return count != 0;
 }
@@ -156,8 +160,8 @@ bool Queue::prepare_wait(Task& task) {
 
 bool Queue::prepare_alloc(Task& task) {
   if (!session_.charge(task.descriptor.operand)) {
-    task.fail(MLRING_NO_SPACE, "the session's device memory is used up: " + std::to_string(session_.charged) + " of " +
-                                   std::to_string(session_.limits.device_bytes) + " bytes, and " +
+    task.fail(MLRING_NO_SPACE, "the session's device memory is used up: " + std::to_string(session_.charged.get()) +
+                                   " of " + std::to_string(session_.limits.device_bytes) + " bytes, and " +
                                    std::to_string(task.descriptor.operand) + " more wanted");
     return false;
   }
@@ -278,6 +282,7 @@ void Queue::hand_to_compiler(Task& task) {
 
 void Queue::come_back(Task& task) {
   --away_;
+  if (away_ == 0 && when_drained_) thread_.post(std::exchange(when_drained_, nullptr));
   const bool was_compiling = task.stage == Task::Stage::compiling;
   if (was_compiling && task.status == MLRING_OK && task.progress.stopped()) {
     const bool expired = task.progress.state() == Progress::expired;
@@ -287,7 +292,9 @@ void Queue::come_back(Task& task) {
     task.call->program->keep(task.call->plan);
     return start_execute(task);
   }
-  busy_ += task.ended - task.started;
+  const std::uint64_t taken = task.ended - task.started;
+  busy_ += taken;
+  (was_compiling ? session_.compile_ns : session_.busy_ns).add(taken);
   finish(task);
 }
 
@@ -335,6 +342,7 @@ void Queue::finish(Task& task) {
   mlring_completion answer{};
   answer.result = keep_result(task);
   answer.status = task.status;
+  count(task);
   answer.bytes = task.bytes;
   answer.started = task.started;
   answer.ended = task.ended;
@@ -345,7 +353,7 @@ void Queue::finish(Task& task) {
       const mlring_argument& from = call->arguments[0].record;
       mlring_answer_argument(&call->table[1], from.rank, from.dims, call->arguments[0].bytes);
     }
-    release_arguments(*call);
+    release_arguments(*call, [this](std::unique_ptr<Arena> arena) { thread_.free(std::move(arena)); });
     thread_.release_call(call);
     task.call = nullptr;
   }
@@ -354,6 +362,17 @@ void Queue::finish(Task& task) {
   task.message.clear();
   answered_ = true;
   while (Task* waiter = task.waiters.pop_front()) unblocked_.push_back(*waiter);
+}
+
+void Queue::count(const Task& task) {
+  switch (task.status) {
+    case MLRING_OK:
+      if (task.descriptor.opcode == MLRING_OP_EXECUTE) session_.executions.add(1);
+      break;
+    case MLRING_CANCELLED:
+    case MLRING_TIMEOUT: break;
+    default: session_.failures.add(1);
+  }
 }
 
 // The handle of what the task made, if it did and the table has room; otherwise what it paid is given back.
@@ -388,6 +407,16 @@ void Queue::end(std::uint32_t state) {
   }
   wake_awaiting();
   memory_->set_state(state);
+  if (memory_->foreign()) ring_.wake_client();
+}
+
+void Queue::close(std::uint32_t state, std::function<void()> drained) {
+  closing_ = true;
+  end(state);
+  if (away_ == 0)
+    drained();
+  else
+    when_drained_ = std::move(drained);
 }
 
 bool Queue::park_if_idle(std::uint64_t now, std::uint64_t limit) {

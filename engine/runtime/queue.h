@@ -6,11 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
 
-#include "engine/runtime/ring_memory.h"
+#include "engine/runtime/queue_memory.h"
 #include "engine/runtime/session.h"
 #include "engine/runtime/task.h"
 #include "engine/runtime/worker_ring.h"
@@ -19,14 +20,20 @@ namespace ml::runtime {
 
 class RingThread;
 
+struct QueueOptions {
+  std::int32_t priority = 0;  // -1, 0, 1: a ready task of a higher one goes first, whoever's it is
+  // Called once, on the ring thread, when the client has broken the rules: the queue is ended already.
+  std::function<void(std::uint32_t fault)> faulted;
+};
+
 class Queue {
  public:
-  Queue(RingThread& thread, Session& session, std::unique_ptr<RingMemory> memory);
+  Queue(RingThread& thread, Session& session, std::unique_ptr<QueueMemory> memory, QueueOptions options = {});
   ~Queue();
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  const RingMemory& memory() const { return *memory_; }
+  const QueueMemory& memory() const { return *memory_; }
   Session& session() const { return session_; }
   mlring_handle handle{};  // in the session's table
 
@@ -54,6 +61,9 @@ class Queue {
   bool ended() const { return ended_; }
   // Nothing of it is with another thread.
   bool drained() const { return away_ == 0; }
+  // Ends it. `drained` is called when nothing of it is with another thread any more, and may destroy the queue.
+  void close(std::uint32_t state, std::function<void()> drained);
+  bool closing() const { return closing_; }
 
   bool parked() const { return ring_.parked(); }
   // Parks it when it has been idle for so long; true when it is parked.
@@ -82,12 +92,14 @@ class Queue {
   void finish(Task& task);
   void finish(Task& task, std::int32_t status, std::string_view message = {});
   mlring_handle keep_result(Task& task);
+  void count(const Task& task);
   bool in_flight(const Call::Before& before) const;
   void wake_awaiting();
 
   RingThread& thread_;
   Session& session_;
-  std::unique_ptr<RingMemory> memory_;
+  std::unique_ptr<QueueMemory> memory_;
+  QueueOptions options_;
   WorkerRing ring_;
   std::vector<Task> tasks_;  // by slot
   TaskList ready_;
@@ -102,6 +114,8 @@ class Queue {
   std::uint64_t busy_ = 0;
   std::uint64_t last_active_ = 0;
   bool ended_ = false;
+  bool closing_ = false;
+  std::function<void()> when_drained_;  // of a queue that is being closed
   bool answered_ = false;
 };
 

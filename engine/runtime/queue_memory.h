@@ -15,8 +15,10 @@ class QueueMemory {
   virtual int doorbell_fd() const = 0;  // the client writes, the worker sleeps on it
   virtual int wake_fd() const = 0;      // the worker writes, the client sleeps on it
   virtual std::uint32_t depth() const = 0;
-  // The queue ended (MLRING_STATE_*, once; later calls change nothing): the client is told and woken, here or by the
-  // owner of the state page.
+  // Another process holds the eventfds too: they are rung through an EventBell.
+  virtual bool foreign() const = 0;
+  // The queue ended (MLRING_STATE_*, once; later calls change nothing). Memory that owns its state page tells the
+  // client there; otherwise the page's owner does.
   virtual void set_state(std::uint32_t state) = 0;
 };
 

@@ -4,28 +4,29 @@
 
 #include <cstdint>
 
-#include "engine/runtime/worker_ring.h"
+#include "engine/runtime/queue_memory.h"
 
 namespace ml::runtime {
 
-class RingMemory {
+class RingMemory final : public QueueMemory {
  public:
   // Throws ml::Error for a depth that can't be and when the system refuses.
   explicit RingMemory(uint32_t depth);
-  ~RingMemory();
+  ~RingMemory() override;
   RingMemory(const RingMemory&) = delete;
   RingMemory& operator=(const RingMemory&) = delete;
 
-  WorkerPages worker_pages() const;
+  WorkerPages worker_pages() const override;
   // What the client's end needs: it maps memory_fd itself. All stay open as long as this object; the client duplicates
   // what it keeps longer.
   int memory_fd() const { return memory_fd_; }
-  int doorbell_fd() const { return doorbell_fd_; }  // the client writes, the worker sleeps on it
-  int wake_fd() const { return wake_fd_; }          // the worker writes, the client sleeps on it
-  uint32_t depth() const { return layout_.depth; }
+  int doorbell_fd() const override { return doorbell_fd_; }
+  int wake_fd() const override { return wake_fd_; }
+  uint32_t depth() const override { return layout_.depth; }
+  bool foreign() const override { return false; }
 
   // Moves the queue out of MLRING_STATE_ACTIVE (once; later calls change nothing) and wakes both sides.
-  void set_state(uint32_t state);
+  void set_state(uint32_t state) override;
 
  private:
   void close_all();

@@ -52,12 +52,31 @@ void RingThread::call(const std::function<bool()>& attempt) {
   if (call.error) std::rethrow_exception(call.error);
 }
 
+void RingThread::post(std::function<void()> action) {
+  {
+    const std::lock_guard lock(control_mutex_);
+    new_actions_.push_back(std::move(action));
+    control_pending_.store(true, std::memory_order_release);
+  }
+  wakeup_.wake();
+}
+
+EventBell& RingThread::bell() {
+  std::call_once(bell_made_, [this] { bell_ = std::make_unique<EventBell>(); });
+  return *bell_;
+}
+
 bool RingThread::run_control_calls() {
   if (control_pending_.load(std::memory_order_acquire)) {
-    const std::lock_guard lock(control_mutex_);
-    control_calls_.insert(control_calls_.end(), new_calls_.begin(), new_calls_.end());
-    new_calls_.clear();
-    control_pending_.store(false, std::memory_order_relaxed);
+    {
+      const std::lock_guard lock(control_mutex_);
+      control_calls_.insert(control_calls_.end(), new_calls_.begin(), new_calls_.end());
+      new_calls_.clear();
+      std::swap(actions_, new_actions_);
+      control_pending_.store(false, std::memory_order_relaxed);
+    }
+    for (const std::function<void()>& action : actions_) action();
+    actions_.clear();
   }
   if (control_calls_.empty()) return false;
   std::vector<ControlCall*> finished;

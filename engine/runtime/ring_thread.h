@@ -16,8 +16,10 @@
 #include <vector>
 
 #include "engine/runtime/compile_thread.h"
+#include "engine/runtime/event_bell.h"
 #include "engine/runtime/executor.h"
 #include "engine/runtime/queue.h"
+#include "engine/runtime/reaper.h"
 #include "engine/runtime/wakeup.h"
 
 namespace ml::runtime {
@@ -38,6 +40,14 @@ class RingThread {
   // From any other thread: runs `attempt` on the ring thread, again and again until it answers true or throws, which is
   // rethrown here.
   void call(const std::function<bool()>& attempt);
+  // From any thread, without waiting: runs `action` once on the ring thread. It must not throw.
+  void post(std::function<void()> action);
+  // Any thread.
+  void free(std::unique_ptr<Queue> queue) { reaper_.free(std::move(queue)); }
+  void free(std::unique_ptr<Session> session) { reaper_.free(std::move(session)); }
+  void free(std::unique_ptr<Arena> arena) { reaper_.free(std::move(arena)); }
+  // What rings eventfds of other processes; made by the first call, any thread. Ringing is for the ring thread.
+  EventBell& bell();
 
   // From here on: for the ring thread alone.
   Device& device() const { return device_; }
@@ -66,6 +76,9 @@ class RingThread {
 
   Device& device_;
   ThreadOptions options_;
+  Reaper reaper_;
+  std::once_flag bell_made_;
+  std::unique_ptr<EventBell> bell_;
   Wakeup wakeup_;
   std::vector<std::unique_ptr<Executor>> executors_;
   std::size_t most_executors_;
@@ -82,8 +95,10 @@ class RingThread {
   std::mutex control_mutex_;
   std::condition_variable control_done_;
   std::vector<ControlCall*> new_calls_;
+  std::vector<std::function<void()>> new_actions_;
   std::atomic<bool> control_pending_{false};
   std::vector<ControlCall*> control_calls_;  // the ring thread's
+  std::vector<std::function<void()>> actions_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -36,8 +36,8 @@ class Worker {
   Session& create_session(const SessionLimits& limits = {});
   void destroy_session(Session& session);
 
-  // Throws no_space when the session has as many as it may.
-  Queue& create_queue(Session& session, std::uint32_t depth);
+  // A queue in memory of either kind. Throws no_space when the session has as many as it may.
+  Queue& attach_queue(Session& session, std::unique_ptr<QueueMemory> memory, QueueOptions options = {});
   // Ends it and comes back when nothing of it runs any more; the client's mapping stays the client's.
   void destroy_queue(Queue& queue);
 
@@ -47,20 +47,16 @@ class Worker {
 
   // For a worker process, whose control thread must never wait for a client's work ------------------------------------
 
-  struct QueueOptions {
-    std::int32_t priority = 0;  // -1, 0, 1: a ready task of a higher one goes first, whoever's it is
-    // Called once, on the ring thread, when the client has broken the rules: the queue is ended already.
-    std::function<void(std::uint32_t fault)> faulted;
-  };
-  // A queue in memory that somebody else has made. Throws no_space like create_queue.
-  Queue& attach_queue(Session& session, std::unique_ptr<QueueMemory> memory, QueueOptions options);
-  // `closed` is called on the ring thread when nothing of it runs any more.
+  // `closed` is called on the ring thread when nothing of it runs any more; it must not throw, and neither queue nor
+  // session may be named from the call on. A session's queues are closed with it.
   void close_queue(Queue& queue, std::function<void()> closed);
   void close_session(Session& session, std::function<void()> closed);
-  // An arena in a mapping that it owns: unmapped when it has been removed and its last use is over. Nobody waits.
+  // An arena in a mapping that it takes over, also when it throws: unmapped when the arena has been removed and its
+  // last use is over. Nobody waits.
   std::uint32_t add_mapped_arena(Session& session, void* base, std::uint64_t bytes);
   void remove_mapped_arena(Session& session, std::uint32_t arena);  // throws not_found
   // A handle of a program that was loaded outside of any queue; sessions share the program and its packed weights.
+  // Throws no_space when the session's handles are used up.
   mlring_handle add_program(Session& session, std::shared_ptr<Program> program);
   // The user's share of device time, in proportion to the other users' that have work. Sessions name their user in
   // SessionLimits.
@@ -68,11 +64,16 @@ class Worker {
   struct SessionUse {
     std::uint64_t busy_ns, compile_ns, device_bytes, arena_bytes, executions, failures;
   };
-  SessionUse use_of(Session& session);
+  static SessionUse use_of(const Session& session);
 
  private:
-  void destroy_session(Session& session, std::uint32_t state);
-  void destroy_queue(Queue& queue, std::uint32_t state);
+  void close(Queue& queue, std::uint32_t state, std::function<void()> closed);
+  void close(Session& session, std::uint32_t state, std::function<void()> closed);
+  void finish_closing(Session& session);
+  std::unique_ptr<Queue> take_out(Queue& queue);
+  std::unique_ptr<Session> forget(Session& session);
+  std::vector<Session*> all_sessions();
+  std::uint32_t add_arena(Session& session, std::unique_ptr<Arena> arena);
 
   std::unique_ptr<Device> device_;
   std::unique_ptr<RingThread> thread_;

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <string>
 
+#include "engine/runtime/event_bell.h"
 #include "ml/error.h"
 
 namespace ml::runtime {
@@ -17,15 +18,10 @@ namespace {
 constexpr uint32_t error_mask = MLRING_ERROR_BYTES - 1;
 static_assert((MLRING_ERROR_BYTES & error_mask) == 0, "positions in the error area wrap with u32");
 
-void ring_eventfd(int fd) {
-  const uint64_t one = 1;
-  // A full counter (EAGAIN) is readable already.
-  [[maybe_unused]] const ssize_t written = write(fd, &one, sizeof one);
-}
-
 }  // namespace
 
-WorkerRing::WorkerRing(const WorkerPages& pages, int wake_fd) : pages_(pages), layout_{}, wake_fd_(wake_fd) {
+WorkerRing::WorkerRing(const WorkerPages& pages, int wake_fd, EventBell* bell)
+    : pages_(pages), layout_{}, wake_fd_(wake_fd), bell_(bell) {
   if (!mlring_compute_layout(&layout_, pages.depth, 4096))
     throw Error(Code::invalid_argument, "depth " + std::to_string(pages.depth) + " is not a power of two", "ring",
                 "choose one from " + std::to_string(MLRING_DEPTH_MIN) + " to " + std::to_string(MLRING_DEPTH_MAX));
@@ -42,10 +38,17 @@ WorkerRing::WorkerRing(const WorkerPages& pages, int wake_fd) : pages_(pages), l
   MLRING_STORE_RELEASE(&pages.completion->completion_tail, MLRING_START);
 }
 
+void WorkerRing::wake_client() const {
+  if (bell_ != nullptr) return bell_->ring(wake_fd_);
+  const uint64_t one = 1;
+  // A full counter (EAGAIN) is readable already.
+  [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
+}
+
 void WorkerRing::fail(uint32_t fault) {
   fault_ = fault;
   MLRING_STORE_RELEASE(&pages_.completion->fault, fault);
-  ring_eventfd(wake_fd_);
+  wake_client();
 }
 
 bool WorkerRing::read_tail() {
@@ -152,7 +155,7 @@ bool WorkerRing::publish() {
   MLRING_STORE(&pages_.completion->completed_sequence, published_sequence_);
   MLRING_STORE_RELEASE(&pages_.completion->completion_tail, completed_);
   MLRING_FULL_FENCE();
-  if (mlring_client_needs_wake(pages_.submission, before, published_)) ring_eventfd(wake_fd_);
+  if (mlring_client_needs_wake(pages_.submission, before, published_)) wake_client();
   return mlring_owner_needs_notice(pages_.state, before_sequence, published_sequence_);
 }
 

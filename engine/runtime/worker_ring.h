@@ -12,6 +12,8 @@
 
 namespace ml::runtime {
 
+class EventBell;
+
 // The pages of a queue as the worker maps them.
 struct WorkerPages {
   const mlring_submission_header* submission;
@@ -30,10 +32,10 @@ struct TakenDescriptor {
 
 class WorkerRing {
  public:
-  // wake_fd is the eventfd on which the client sleeps; the caller keeps it open. The pages must be new: the worker's
-  // own words in them are written here. Throws std::invalid_argument when the depth is not a power of two within
-  // bounds.
-  WorkerRing(const WorkerPages& pages, int wake_fd);
+  // wake_fd is the eventfd on which the client sleeps; the caller keeps it open. `bell` rings it when another process
+  // holds it too; null: it is written. The pages must be new: the worker's own words in them are written here. Throws
+  // invalid_argument when the depth is not a power of two within bounds.
+  WorkerRing(const WorkerPages& pages, int wake_fd, EventBell* bell = nullptr);
 
   // Copies, checks and takes at most out.size() descriptors and says how many. One that is refused is answered here
   // with INVALID_ARGUMENT, and is not among them. No more are taken than completions are free, so each can be answered.
@@ -48,6 +50,9 @@ class WorkerRing {
   // Shows the completions since the last call to the client and wakes it if it sleeps. True: the queue's owner waits
   // for a sequence that was passed, and must be told (the kernel transport's COMPLETE).
   bool publish();
+
+  // Wakes the client, whether or not it sleeps.
+  void wake_client() const;
 
   // Does take() have something to take?
   bool pending();
@@ -94,6 +99,7 @@ class WorkerRing {
   mlring_completion* completions_;
   char* errors_;
   int wake_fd_;
+  EventBell* bell_;
 
   // Private copies of every index: what is in the pages is only ever compared with these.
   uint32_t taken_ = MLRING_START;        // descriptors taken

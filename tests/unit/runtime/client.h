@@ -16,6 +16,7 @@
 
 #include "engine/graph/binary.h"
 #include "engine/graph/build.h"
+#include "engine/runtime/ring_memory.h"
 #include "engine/runtime/worker.h"
 #include "libmlclient/transport/client_ring.h"
 #include "libmlclient/transport/ring_mapping.h"
@@ -30,12 +31,9 @@ struct Answer {
 
 class TestQueue {
  public:
-  TestQueue(runtime::Worker& worker, runtime::Session& session, std::uint32_t depth = 64)
-      : worker_(worker),
-        queue_(&worker.create_queue(session, depth)),
-        handle(queue_->handle),
-        mapping_(queue_->memory().memory_fd(), depth),
-        ring(mapping_.pages(), queue_->memory().doorbell_fd(), queue_->memory().wake_fd()) {}
+  TestQueue(runtime::Worker& worker, runtime::Session& session, std::uint32_t depth = 64,
+            runtime::QueueOptions options = {})
+      : TestQueue(worker, session, std::make_unique<runtime::RingMemory>(depth), std::move(options)) {}
   ~TestQueue() { destroy(); }
   TestQueue(const TestQueue&) = delete;
   TestQueue& operator=(const TestQueue&) = delete;
@@ -44,7 +42,10 @@ class TestQueue {
     if (queue_ != nullptr) worker_.destroy_queue(*queue_);
     queue_ = nullptr;
   }
-  int memory_fd() const { return queue_->memory().memory_fd(); }
+  runtime::Queue& queue() const { return *queue_; }
+  // The worker forgets it by itself.
+  void release() { queue_ = nullptr; }
+  int memory_fd() const { return memory_fd_; }
   // Rings the doorbell, as a client without its library would.
   void knock() const {
     const std::uint64_t one = 1;
@@ -80,6 +81,15 @@ class TestQueue {
   const std::vector<std::uint64_t>& order() const { return order_; }
 
  private:
+  TestQueue(runtime::Worker& worker, runtime::Session& session, std::unique_ptr<runtime::RingMemory> memory,
+            runtime::QueueOptions options)
+      : worker_(worker),
+        memory_fd_(memory->memory_fd()),
+        queue_(&worker.attach_queue(session, std::move(memory), std::move(options))),
+        handle(queue_->handle),
+        mapping_(memory_fd_, queue_->memory().depth()),
+        ring(mapping_.pages(), queue_->memory().doorbell_fd(), queue_->memory().wake_fd()) {}
+
   void read_all() {
     transport::Completion completion;
     std::string message;
@@ -90,6 +100,7 @@ class TestQueue {
   }
 
   runtime::Worker& worker_;
+  int memory_fd_;
   runtime::Queue* queue_;
 
  public:
