@@ -12,16 +12,19 @@ struct DeviceConfig {
   std::string name;                // "cpu0"
   std::string backend = "cpu";     // "cpu", "reference"
   std::vector<int> cpus;           // empty: all that mld may use
-  std::uint64_t memory_bytes = 0;  // 0: a share of the machine's
+  std::uint64_t memory_bytes = 0;  // in the file: left out is an equal share of three quarters of the machine's
+
+  bool operator==(const DeviceConfig&) const = default;
 };
 
-// What one uid may hold at a time. 0 means none of it; "unlimited" in the file is the largest number.
+// What one uid may hold at a time, by the names of the keys. 0 means none of it; "unlimited" in the file is the largest
+// number.
 struct LimitValues {
   std::uint64_t sessions = 256;
   std::uint64_t queues = 512;
   std::uint64_t arenas = 16384;
   std::uint64_t arena_bytes = 0;   // default: half of the machine's memory
-  std::uint64_t device_bytes = 0;  // default: the device's memory
+  std::uint64_t device_bytes = 0;  // default: the memory of the largest device
   std::uint64_t handles = 65536;   // of one session
   std::uint64_t plans = 16;        // of one program
   std::uint64_t graph_bytes = 256ull << 20;
@@ -31,6 +34,8 @@ struct LimitValues {
   std::uint64_t model_bytes = 0;      // default: a tenth of the state directory's file system
   std::uint64_t weight = 100;         // share of device time, in proportion to others'
   std::uint64_t sessions_a_second = 200;
+
+  bool operator==(const LimitValues&) const = default;
 };
 
 struct Config {
@@ -61,5 +66,10 @@ struct ConfigOptions {
 };
 // Throws invalid_argument whose text lists every mistake: line, key, what is wrong, what is expected.
 Config load_config(const ConfigOptions& options);
+
+// SIGHUP: takes over what can change while mld runs (limits, log_level, quantum, drain, job_log_bytes); the other keys
+// keep their values until it is started again, and keys_for_restart() names those that differ.
+void reload_from(Config& running, const Config& next);
+std::vector<std::string> keys_for_restart(const Config& running, const Config& next);
 
 }  // namespace ml::daemon

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string_view>
+#include <vector>
 
 #include "daemon/config/config.h"
 #include "ml/error.h"
@@ -20,8 +21,8 @@ class Limits {
   explicit Limits(const Config& config) : config_(&config) {}
   void reload(const Config& config) { config_ = &config; }
 
-  // Counts `amount` more. Throws no_space with the resource, the uid, what it holds, what it wanted and its limit; then
-  // nothing is counted.
+  // Counts `amount` more. Throws no_space with the resource, the uid, what it holds, what it wanted and its limit, its
+  // context "limits.KEY"; then nothing is counted.
   void take(std::uint32_t uid, Resource resource, std::uint64_t amount = 1);
   void give(std::uint32_t uid, Resource resource, std::uint64_t amount = 1);
   std::uint64_t used(std::uint32_t uid, Resource resource) const;
