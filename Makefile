@@ -50,6 +50,7 @@ bench: build ## measure, beside named peers, as JSON lines
 	$(BUILD)/bin/mlbench ring
 	$(BUILD)/bin/mlbench eval
 	$(BUILD)/bin/mlbench train
+	$(BUILD)/bin/mlbench start
 
 lint: deps build ## format, file length, leftovers, clang-tidy
 	packaging/install-deps.sh lint

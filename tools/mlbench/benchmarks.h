@@ -7,6 +7,7 @@ namespace ml::bench {
 
 int run_eval(const Options& options);
 int run_ring(const Options& options);
+int run_start(const Options& options);
 int run_train(const Options& options);
 
 }  // namespace ml::bench

@@ -8,6 +8,7 @@ namespace {
 constexpr Benchmark table[] = {
     {"ring", "a NOP's round trip, spinning and asleep, and NOPs per second, beside eventfd and unix sockets", run_ring},
     {"eval", "an expression of ten operations, repeated and new, beside PyTorch", run_eval},
+    {"start", "mld from exec to ready", run_start},
     {"train", "a step of the demo's training, beside PyTorch", run_train},
 };
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "ml/error.h"
+#include "tools/mlbench/installed.h"
 
 extern char** environ;
 
@@ -18,7 +19,7 @@ TorchPeer::TorchPeer(const std::string& work, int threads) {
   if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0) throw Error(Code::io, "no pipe for a peer");
   to_ = fdopen(input[1], "w");
   from_ = fdopen(output[0], "r");
-  std::string script = std::string(ML_PEERS) + "/torch_peer.py", kind = work, count = std::to_string(threads);
+  std::string script = installed_file({"../share/mlaccel/torch_peer.py"}), kind = work, count = std::to_string(threads);
   std::string python = "/usr/bin/python3";  // Debian's, which has Debian's python3-torch
   char* const arguments[] = {python.data(), script.data(), kind.data(), count.data(), nullptr};
   posix_spawn_file_actions_t files;
