@@ -7,8 +7,8 @@
 #include <string>
 
 #include "tests/system/support/daemon.h"
+#include "tests/system/support/job_control.h"
 #include "tests/system/support/job_files.h"
-#include "tests/system/support/mlctl.h"
 
 namespace ml::test {
 namespace {
@@ -21,42 +21,24 @@ class JobData : public testing::Test {
     if (chown(folder.path().c_str(), kOwner, kOwner) != 0) throw std::runtime_error("chown");
     write_pictures(folder.path(), "pictures", 256);
   }
-  std::string as_owner(const std::vector<std::string>& arguments) {
-    std::string out = mlctl_out(daemon, arguments, User{kOwner, kOwner});
-    while (!out.empty() && out.back() == '\n') out.pop_back();
-    return out;
-  }
+  Job submit(const std::string& in, const JobFile& file) { return {daemon, write_job(in, file), User{kOwner, kOwner}}; }
   // Accepted while all is well, started when it no longer is: the device is drained in between.
-  std::string submit_and_spoil(const std::function<void()>& spoil) {
+  Job submit_and_spoil(const std::string& in, const std::function<void()>& spoil) {
     mlctl_out(daemon, {"device", "drain", "cpu0"});
-    const std::string job = as_owner({"job", "submit", write_job(folder.path(), {.name = "spoilt"}), "-o", "name"});
+    Job job = submit(in, {.name = "spoilt"});
     spoil();
     mlctl_out(daemon, {"device", "drain", "cpu0", "--undo"});
     return job;
   }
-  // Waits for its end; what `job show` says then.
-  std::string ended(const std::string& job) {
-    std::string shown;
-    const bool over = eventually([&] {
-      shown = as_owner({"job", "show", job, "-o", "json"});
-      for (const char* const state : {"\"done\"", "\"failed\"", "\"cancelled\""}) {
-        if (shown.find(state) != std::string::npos) return true;
-      }
-      return false;
-    });
-    EXPECT_TRUE(over) << shown << as_owner({"job", "logs", job});
-    return shown;
-  }
-  void expect_failed(const std::string& job, const std::vector<std::string>& reason) {
-    const std::string shown = ended(job);
-    EXPECT_NE(shown.find("\"failed\""), std::string::npos) << shown;
-    for (const std::string& part : reason) EXPECT_NE(shown.find(part), std::string::npos) << part << " in\n" << shown;
+  static void expect_failed(const Job& job, const std::vector<std::string>& reason) {
+    EXPECT_TRUE(job.reaches("failed")) << job.show() << job.log();
+    const std::string said = json_field(job.show(), "reason");
+    for (const std::string& part : reason) EXPECT_NE(said.find(part), std::string::npos) << part << " in\n" << said;
   }
   void expect_next_one_runs() {
     write_pictures(folder.path(), "others", 256);
-    const JobFile right{.name = "right", .data = "others"};
-    const std::string shown = ended(as_owner({"job", "submit", write_job(folder.path(), right), "-o", "name"}));
-    EXPECT_NE(shown.find("\"done\""), std::string::npos) << shown;
+    const Job next = submit(folder.path(), {.name = "right", .data = "others"});
+    EXPECT_TRUE(next.reaches("done")) << next.show() << next.log();
     EXPECT_TRUE(std::filesystem::exists(folder.file("right.mlmodel")));
   }
 
@@ -74,13 +56,13 @@ TEST_F(JobData, ThatIsMissingIsSaidOnSubmission) {
 }
 
 TEST_F(JobData, ThatIsGoneWhenTheJobStarts) {
-  const std::string job = submit_and_spoil([&] { std::filesystem::remove(images); });
-  expect_failed(job, {"pictures-images", "not_found"});
+  const Job job = submit_and_spoil(folder.path(), [&] { std::filesystem::remove(images); });
+  expect_failed(job, {"pictures-images", "No such file"});
   expect_next_one_runs();
 }
 
 TEST_F(JobData, ThatItsOwnerMayNotRead) {
-  const std::string job = submit_and_spoil([&] {
+  const Job job = submit_and_spoil(folder.path(), [&] {
     ASSERT_EQ(chown(images.c_str(), 0, 0), 0);
     ASSERT_EQ(chmod(images.c_str(), 0600), 0);
   });
@@ -89,13 +71,13 @@ TEST_F(JobData, ThatItsOwnerMayNotRead) {
 }
 
 TEST_F(JobData, ThatIsCutOff) {
-  const std::string job = submit_and_spoil([&] { std::filesystem::resize_file(images, 1000); });
+  const Job job = submit_and_spoil(folder.path(), [&] { std::filesystem::resize_file(images, 1000); });
   expect_failed(job, {"pictures-images", "1000"});
   expect_next_one_runs();
 }
 
 TEST_F(JobData, ThatIsSomethingElse) {
-  const std::string job = submit_and_spoil([&] { folder.write("pictures-images", std::string(20000, 'x')); });
+  const Job job = submit_and_spoil(folder.path(), [&] { folder.write("pictures-images", std::string(20000, 'x')); });
   expect_failed(job, {"pictures-images"});
   expect_next_one_runs();
 }
@@ -104,10 +86,7 @@ TEST_F(JobData, WhoseFolderIsGone) {
   const Scratch other(true);
   ASSERT_EQ(chown(other.path().c_str(), kOwner, kOwner), 0);
   write_pictures(other.path(), "pictures", 256);
-  mlctl_out(daemon, {"device", "drain", "cpu0"});
-  const std::string job = as_owner({"job", "submit", write_job(other.path(), {.name = "homeless"}), "-o", "name"});
-  std::filesystem::remove_all(other.path());
-  mlctl_out(daemon, {"device", "drain", "cpu0", "--undo"});
+  const Job job = submit_and_spoil(other.path(), [&] { std::filesystem::remove_all(other.path()); });
   expect_failed(job, {other.path().filename()});
   expect_next_one_runs();
 }
