@@ -125,6 +125,23 @@ int32_t ml_model_load(const char* path, ml_model** model) {
   });
 }
 
+int32_t ml_model_open(const char* reference, ml_model** model) {
+  return guarded([&] {
+    const std::string name = &need(reference, "reference");
+    need(model, "model");
+    *model = new ml_model{ml::Model::open(name)};
+    return 0;
+  });
+}
+
+int32_t ml_model_publish(const ml_model* model, const char* name, int32_t shared, uint64_t* version) {
+  return guarded([&] {
+    const std::uint64_t made = need(model, "model").model.publish(&need(name, "name"), shared != 0);
+    if (version != nullptr) *version = made;
+    return 0;
+  });
+}
+
 void ml_model_free(ml_model* model) { delete model; }
 
 int32_t ml_model_input_count(const ml_model* model) {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "ml/error.h"
 
@@ -19,6 +20,18 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
     throw Error(errno == ENOENT || errno == ENOTDIR ? Code::not_found : Code::io,
                 "'" + path + "' cannot be opened: " + std::strerror(errno), {}, "check the path");
   }
+  try {
+    map(fd);
+  } catch (...) {
+    close(fd);
+    throw;
+  }
+  close(fd);
+}
+
+MappedFile::MappedFile(int fd, std::string name) : path_(std::move(name)) { map(fd); }
+
+void MappedFile::map(int fd) {
   struct stat status {};
   int error = fstat(fd, &status) != 0 ? errno : 0;
   if (error == 0 && !S_ISREG(status.st_mode)) error = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
@@ -30,10 +43,9 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
     else
       base_ = static_cast<std::byte*>(base);
   }
-  close(fd);
   if (error != 0) {
     throw Error(Code::io,
-                "'" + path + "' cannot be read: " + (error == EINVAL ? "it is no regular file" : std::strerror(error)));
+                "'" + path_ + "' cannot be read: " + (error == EINVAL ? "it is no regular file" : std::strerror(error)));
   }
   if (base_ != nullptr) madvise(base_, size_, MADV_DONTFORK);
 }

@@ -13,6 +13,8 @@ class MappedFile {
   // Throws not_found when there is no such file and io for anything else that goes wrong. The mapping is private (what
   // is written to it stays in this process) and not inherited by a forked child.
   explicit MappedFile(const std::string& path);
+  // An open file, called `name` in messages. It may be closed afterwards.
+  MappedFile(int fd, std::string name);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
@@ -22,6 +24,8 @@ class MappedFile {
   std::byte* base() const noexcept { return base_; }
 
  private:
+  void map(int fd);
+
   std::string path_;
   std::byte* base_ = nullptr;
   std::size_t size_ = 0;

@@ -79,8 +79,8 @@ ML_C_API const char* ml_last_error(void);
 ML_C_API const char* ml_version(void);
 
 /*
- * Opens the session that this process uses. transport: "embedded", or null for $MLACCEL; device: "cpu", "reference" or
- * null for the default; threads: 0 for all CPUs. Not needed: the first call that needs a session opens it.
+ * Opens the session that this process uses. transport: "embedded", "unix:PATH" (a daemon's socket), or null for $MLACCEL
+ * or what is found; device: "cpu", "reference", a daemon's device, or null for the default; threads: 0 for the default. Not needed: the first call that needs a session opens it.
  */
 ML_C_API int32_t ml_connect(const char* transport, const char* device, int32_t threads);
 
@@ -102,6 +102,13 @@ ML_C_API int32_t ml_tensor_read(const ml_tensor* tensor, void* data, size_t byte
 
 /* A .mlmodel file, or an ONNX file when the path ends in ".onnx". */
 ML_C_API int32_t ml_model_load(const char* path, ml_model** model);
+/*
+ * A model of the daemon's registry: "name", "name:version", "name@alias", "owner/name". Needs a session with a daemon
+ * (ML_ERROR_UNSUPPORTED otherwise).
+ */
+ML_C_API int32_t ml_model_open(const char* reference, ml_model** model);
+/* Registers it there as the next version of `name`, if `shared` for everybody. *version may be null. */
+ML_C_API int32_t ml_model_publish(const ml_model* model, const char* name, int32_t shared, uint64_t* version);
 ML_C_API void ml_model_free(ml_model* model);
 ML_C_API int32_t ml_model_input_count(const ml_model* model);
 ML_C_API int32_t ml_model_output_count(const ml_model* model);

@@ -11,8 +11,6 @@
 namespace ml {
 namespace {
 
-constexpr std::size_t kShapesRemembered = 256;
-
 // Unnamed unknown extents get names: at axis 0 "batch", elsewhere one of their own.
 std::vector<std::string> symbols_of(const ModelPort& port) {
   if (port.shape.known()) return {};
@@ -54,68 +52,7 @@ void check_input(const ModelPort& port, const Tensor& tensor, std::map<std::stri
   }
 }
 
-// A mapped file that descriptors may name for the time of a compilation.
-class FileArena {
- public:
-  FileArena(client::SessionCore& session, const files::MappedFile& file) : session_(session) {
-    id_ = session.transport().add_arena(file.base(), file.bytes().size());
-  }
-  ~FileArena() { session_.transport().remove_arena(id_); }
-  FileArena(const FileArena&) = delete;
-  FileArena& operator=(const FileArena&) = delete;
-  std::uint32_t id() const { return id_; }
-
- private:
-  client::SessionCore& session_;
-  std::uint32_t id_;
-};
-
 }  // namespace
-
-Model::Data::Data(Graph from, std::shared_ptr<files::MappedFile> mapped)
-    : graph(std::move(from)), file(std::move(mapped)) {
-  for (const GraphInput& input : graph.inputs()) {
-    const TensorType& type = graph.type(input.value);
-    inputs.push_back({input.name, type.dtype, type.shape, input.symbols});
-  }
-  for (const GraphOutput& output : graph.outputs()) {
-    const TensorType& type = graph.type(output.value);
-    outputs.push_back({output.name, type.dtype, type.shape, {}});
-  }
-}
-
-std::shared_ptr<client::Program> Model::Data::program(const std::shared_ptr<client::SessionCore>& session) {
-  const std::lock_guard lock(mutex_);
-  if (program_ && session_.lock() == session) return program_;
-  if (file) {
-    const FileArena arena(*session, *file);
-    std::vector<client::PlacedBlob> placed;
-    for (const Node& node : graph.nodes()) {
-      if (node.op->kind != OpKind::constant) continue;
-      const Blob* const blob = node.as<ConstantAttributes>().value->blob.get();
-      const std::byte* const at = blob->bytes().data();
-      if (at >= file->base() && at + blob->bytes().size() <= file->base() + file->bytes().size())
-        placed.push_back({blob, arena.id(), static_cast<std::uint64_t>(at - file->base())});
-    }
-    program_ = client::compile(session, graph, placed);
-  } else {
-    program_ = client::compile(session, graph);
-  }
-  session_ = session;
-  return program_;
-}
-
-std::vector<std::uint64_t> Model::Data::known_sizes(const std::vector<std::int64_t>& key) {
-  const std::lock_guard lock(mutex_);
-  const auto at = sizes_.find(key);
-  return at != sizes_.end() ? at->second : std::vector<std::uint64_t>(outputs.size(), 0);
-}
-
-void Model::Data::remember_sizes(const std::vector<std::int64_t>& key, std::vector<std::uint64_t> sizes) {
-  const std::lock_guard lock(mutex_);
-  if (sizes_.size() >= kShapesRemembered) sizes_.clear();
-  sizes_.insert_or_assign(key, std::move(sizes));
-}
 
 Model Model::trace(const std::function<std::vector<Tensor>(std::span<const Tensor>)>& function,
                    std::vector<ModelPort> inputs, std::vector<std::string> output_names) {
@@ -186,12 +123,13 @@ std::vector<Tensor> Model::run(std::span<const Tensor> inputs) const {
   }
   client::start_evaluation(inputs);
   const auto session = client::SessionCore::current();
-  const std::shared_ptr<client::Program> program = data_->program(session);
+  const std::shared_ptr<client::Connection> connection = session->connection();
+  const std::shared_ptr<client::Program> program = data_->program(session, connection);
   std::vector<std::uint64_t> sizes = data_->known_sizes(key);
   const std::size_t outputs = data_->outputs.size();
   // Output sizes follow from the graph and are the worker's to know: the first time it says what it needs.
   while (true) {
-    client::Execution execution(session, program, ports.size() + outputs, ports.size() * 8);
+    client::Execution execution(session, connection, program, ports.size() + outputs, ports.size() * 8);
     for (std::size_t i = 0; i < ports.size(); ++i) execution.bind_value(i, inputs[i].value(), i * 8);
     std::vector<std::shared_ptr<client::Storage>> storages;
     for (std::size_t i = 0; i < outputs; ++i) {
@@ -199,7 +137,7 @@ std::vector<Tensor> Model::run(std::span<const Tensor> inputs) const {
       execution.bind(ports.size() + i, MLRING_OUT, {data_->outputs[i].dtype, {}}, storages.back());
     }
     const std::shared_ptr<client::Pending> pending = execution.submit_once();
-    session->queue().wait(*pending, false);
+    connection->queue().wait(*pending, false);
     if (pending->status == MLRING_TOO_SMALL) {
       bool grew = false;
       for (std::size_t i = 0; i < outputs; ++i) {
@@ -217,62 +155,6 @@ std::vector<Tensor> Model::run(std::span<const Tensor> inputs) const {
       results.push_back(client::make_stored(execution.actual_type(ports.size() + i), storages[i]));
     return results;
   }
-}
-
-struct PreparedRun::State {
-  std::vector<std::shared_ptr<client::Storage>> inputs, outputs;
-  std::vector<Shape> shapes;
-  std::unique_ptr<client::Execution> execution;
-};
-
-PreparedRun::PreparedRun(std::unique_ptr<State> state) : state_(std::move(state)) {}
-PreparedRun::~PreparedRun() = default;
-PreparedRun::PreparedRun(PreparedRun&&) noexcept = default;
-PreparedRun& PreparedRun::operator=(PreparedRun&&) noexcept = default;
-
-std::span<std::byte> PreparedRun::input(std::size_t i) const {
-  const auto& storage = state_->inputs.at(i);
-  return {storage->host(), static_cast<std::size_t>(storage->bytes())};
-}
-std::span<const std::byte> PreparedRun::output(std::size_t i) const {
-  const auto& storage = state_->outputs.at(i);
-  return {storage->host(), static_cast<std::size_t>(storage->bytes())};
-}
-const Shape& PreparedRun::output_shape(std::size_t i) const { return state_->shapes.at(i); }
-
-void PreparedRun::run() {
-  client::SessionCore::check_process();
-  state_->execution->submit_again();
-  state_->execution->wait();
-}
-
-PreparedRun Model::prepare(std::span<const Shape> input_shapes) const {
-  const std::vector<ModelPort>& ports = data_->inputs;
-  if (input_shapes.size() != ports.size()) {
-    throw Error(Code::invalid_argument, "prepare: " + std::to_string(input_shapes.size()) + " shapes, the model has " +
-                                            std::to_string(ports.size()) + " inputs");
-  }
-  std::vector<Tensor> inputs;
-  for (std::size_t i = 0; i < ports.size(); ++i) inputs.push_back(zeros(input_shapes[i], ports[i].dtype));
-  const std::vector<Tensor> outputs = run(inputs);  // says the outputs' sizes
-  const auto session = client::SessionCore::current();
-  auto state = std::make_unique<PreparedRun::State>();
-  state->execution =
-      std::make_unique<client::Execution>(session, data_->program(session), inputs.size() + outputs.size(), 0);
-  const auto bind = [&](std::size_t i, std::uint32_t direction, const Tensor& tensor) {
-    const TensorType type{tensor.dtype(), tensor.shape()};
-    const auto bytes = static_cast<std::uint64_t>(type.shape.elements()) * dtype_size(type.dtype);
-    const auto storage = client::Storage::in_arena(session, bytes);
-    std::fill_n(storage->host(), bytes, std::byte{0});
-    state->execution->bind(i, direction, type, storage);
-    return storage;
-  };
-  for (std::size_t i = 0; i < inputs.size(); ++i) state->inputs.push_back(bind(i, MLRING_IN, inputs[i]));
-  for (std::size_t i = 0; i < outputs.size(); ++i) {
-    state->outputs.push_back(bind(inputs.size() + i, MLRING_OUT, outputs[i]));
-    state->shapes.push_back(outputs[i].shape());
-  }
-  return PreparedRun(std::move(state));
 }
 
 std::vector<Tensor> Model::run(std::initializer_list<Tensor> inputs) const {

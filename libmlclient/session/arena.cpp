@@ -1,19 +1,25 @@
 #include "libmlclient/session/arena.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <string>
 
+#include "libmlclient/session/connection.h"
+#include "libmlclient/transport/memfd.h"
 #include "ml/error.h"
 
 namespace ml::client {
 namespace {
 
 constexpr std::uint64_t kAlignment = 64;
-constexpr std::uint64_t kArenaBytes = 64ull << 20;
+constexpr std::uint64_t kFirstBytes = 4ull << 20;  // of the first arena that is cut; each is twice the one before ...
+constexpr std::size_t kDoublings = 4;              // ... up to 64 MiB
 constexpr std::uint64_t kWholeBytes = 8ull << 20;  // from here on a region has its own arena
 constexpr std::uint64_t kKeepFree = 512ull << 20;  // of those, kept mapped for the next one
 constexpr std::uint64_t kPage = 2ull << 20;        // they are rounded up to this
@@ -41,33 +47,42 @@ std::uint64_t machine_bytes() {
 
 }  // namespace
 
-ArenaPool::~ArenaPool() {
-  for (const Arena& arena : shared_) unmap(arena);
-  for (const auto& [id, arena] : whole_) unmap(arena);
-}
-
-ArenaPool::Arena ArenaPool::map(std::uint64_t bytes) {
-  void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+Arena::Arena(std::uint64_t bytes, bool shared) : bytes_(bytes) {
+  if (shared) {
+    fd_ = transport::make_memfd("mlaccel-arena", bytes);
+    transport::seal(fd_.get(), F_SEAL_SHRINK | F_SEAL_GROW);
+  }
+  const int flags = MAP_SHARED | MAP_NORESERVE | (shared ? 0 : MAP_ANONYMOUS);
+  void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd_.get(), 0);
   if (base == MAP_FAILED) {
     throw Error(Code::out_of_memory,
                 "cannot map " + std::to_string(bytes) + " bytes for tensors: " + std::strerror(errno), {},
                 "drop tensors that are no longer needed");
   }
   madvise(base, bytes, MADV_DONTFORK);
-  try {
-    const Arena arena{static_cast<std::byte*>(base), bytes, transport_.add_arena(base, bytes)};
-    mapped_ += bytes;
-    return arena;
-  } catch (...) {
-    munmap(base, bytes);
-    throw;
-  }
+  base_ = static_cast<std::byte*>(base);
 }
 
-void ArenaPool::unmap(const Arena& arena) noexcept {
-  transport_.remove_arena(arena.id);
-  munmap(arena.base, arena.bytes);
-  mapped_ -= arena.bytes;
+Arena::~Arena() {
+  const auto id = static_cast<std::uint32_t>(known_.load(std::memory_order_acquire));
+  if (const auto connection = given_to_.lock()) connection->transport().remove_arena(id);
+  munmap(base_, bytes_);
+}
+
+std::uint32_t Arena::id_in(Connection& connection) {
+  const std::uint64_t known = known_.load(std::memory_order_acquire);
+  return known >> 32 == connection.generation() ? static_cast<std::uint32_t>(known) : give_to(connection);
+}
+
+std::uint32_t Arena::give_to(Connection& connection) {
+  const std::lock_guard lock(giving_);
+  const std::uint64_t known = known_.load(std::memory_order_relaxed);
+  if (known >> 32 == connection.generation()) return static_cast<std::uint32_t>(known);  // another thread was first
+  if (known >> 32 > connection.generation()) connection.throw_lost();
+  const std::uint32_t id = connection.transport().add_arena(base_, bytes_, fd_.get());
+  given_to_ = connection.weak_from_this();
+  known_.store(std::uint64_t{connection.generation()} << 32 | id, std::memory_order_release);
+  return id;
 }
 
 Region ArenaPool::allocate(std::uint64_t bytes) {
@@ -88,12 +103,14 @@ Region ArenaPool::allocate(std::uint64_t bytes) {
     return region;
   }
   const std::uint64_t size = class_bytes(size_class);
-  if (shared_.empty() || size > shared_.back().bytes - cut_) {
-    shared_.push_back(map(kArenaBytes));
+  if (cut_up_.empty() || size > cut_up_.back()->bytes() - cut_) {
+    const std::uint64_t next = kFirstBytes << std::min<std::size_t>(cut_up_.size(), kDoublings);
+    cut_up_.push_back(std::make_unique<Arena>(std::max(next, size), is_shared_));
+    mapped_ += cut_up_.back()->bytes();
     cut_ = 0;
   }
-  const Arena& arena = shared_.back();
-  const Region region{arena.id, size_class, cut_, size, arena.base + cut_};
+  Arena& arena = *cut_up_.back();
+  const Region region{&arena, size_class, cut_, size, arena.base() + cut_};
   cut_ += size;
   return region;
 }
@@ -106,9 +123,11 @@ Region ArenaPool::allocate_whole(std::uint64_t bytes) {
     free_whole_.erase(fit);
     return region;
   }
-  const Arena arena = map(bytes);
-  whole_.emplace(arena.id, arena);
-  return {arena.id, UINT32_MAX, 0, bytes, arena.base};
+  auto arena = std::make_unique<Arena>(bytes, is_shared_);
+  const Region region{arena.get(), UINT32_MAX, 0, bytes, arena->base()};
+  whole_.emplace(arena.get(), std::move(arena));
+  mapped_ += bytes;
+  return region;
 }
 
 void ArenaPool::release(const Region& region) noexcept {
@@ -125,12 +144,18 @@ void ArenaPool::release(const Region& region) noexcept {
 void ArenaPool::trim() {
   while (free_whole_bytes_ > kKeepFree) {
     const auto largest = std::prev(free_whole_.end());
-    const auto arena = whole_.find(largest->second.arena);
     free_whole_bytes_ -= largest->first;
+    mapped_ -= largest->first;
+    whole_.erase(largest->second.arena);
     free_whole_.erase(largest);
-    unmap(arena->second);
-    whole_.erase(arena);
   }
+}
+
+void ArenaPool::forsake(const Region& region) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (region.size_class != UINT32_MAX) return;  // a few bytes of an arena that others use
+  mapped_ -= region.bytes;
+  whole_.erase(region.arena);  // the worker has a mapping of its own
 }
 
 std::uint64_t ArenaPool::mapped_bytes() const {

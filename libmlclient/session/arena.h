@@ -1,19 +1,49 @@
-// Memory that the worker can name: shared mappings cut into regions of size classes, which are used again.
+// Memory that the worker can name: shared mappings cut into regions of size classes, which are used again. It belongs
+// to this process: a worker that ends takes nothing of it along, and its successor is given it again.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
-#include "libmlclient/transport/transport.h"
+#include "libmlclient/transport/unique_fd.h"
 
 namespace ml::client {
 
+class Connection;
+
+// One mapping. A connection's worker is given it when a descriptor of that connection first names it.
+class Arena {
+ public:
+  // `shared`: behind an fd, for a worker in another process. Throws out_of_memory or no_space.
+  Arena(std::uint64_t bytes, bool shared);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  std::byte* base() const { return base_; }
+  std::uint64_t bytes() const { return bytes_; }
+  // What descriptors of this connection name it by. Throws what the worker, or mld, says about it.
+  std::uint32_t id_in(Connection& connection);
+
+ private:
+  std::uint32_t give_to(Connection& connection);
+
+  std::byte* base_ = nullptr;
+  std::uint64_t bytes_;
+  transport::UniqueFd fd_;
+  std::atomic<std::uint64_t> known_{0};  // generation of the connection << 32 | id
+  std::mutex giving_;
+  std::weak_ptr<Connection> given_to_;
+};
+
 // 64-byte aligned bytes of one arena.
 struct Region {
-  std::uint32_t arena = 0;  // 0: none
+  Arena* arena = nullptr;  // null: none
   std::uint32_t size_class = 0;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;  // of the class
@@ -23,8 +53,7 @@ struct Region {
 // Safe from several threads. Mappings are not inherited by a forked child.
 class ArenaPool {
  public:
-  explicit ArenaPool(transport::Transport& transport) : transport_(transport) {}
-  ~ArenaPool();
+  explicit ArenaPool(bool shared) : is_shared_(shared) {}
   ArenaPool(const ArenaPool&) = delete;
   ArenaPool& operator=(const ArenaPool&) = delete;
 
@@ -32,26 +61,21 @@ class ArenaPool {
   // heap or call the system when a region of the class is free.
   Region allocate(std::uint64_t bytes);
   void release(const Region& region) noexcept;
+  // Lets go of a region that a lost worker may still write to: nobody gets it again.
+  void forsake(const Region& region) noexcept;
   std::uint64_t mapped_bytes() const;
 
  private:
-  struct Arena {
-    std::byte* base = nullptr;
-    std::uint64_t bytes = 0;
-    std::uint32_t id = 0;
-  };
-  Arena map(std::uint64_t bytes);
-  void unmap(const Arena& arena) noexcept;
   Region allocate_whole(std::uint64_t bytes);
   void trim();
 
-  transport::Transport& transport_;
+  bool is_shared_;
   mutable std::mutex mutex_;
-  std::vector<Arena> shared_;  // cut into regions; the last one is being cut
-  std::uint64_t cut_ = 0;      // bytes of it that are
+  std::vector<std::unique_ptr<Arena>> cut_up_;  // cut into regions; the last one is being cut
+  std::uint64_t cut_ = 0;                       // bytes of it that are
   std::vector<std::vector<Region>> free_;
   // Regions too large to be cut have an arena each; free ones wait here, by size, up to a limit.
-  std::map<std::uint32_t, Arena> whole_;
+  std::map<Arena*, std::unique_ptr<Arena>> whole_;
   std::multimap<std::uint64_t, Region> free_whole_;
   std::uint64_t free_whole_bytes_ = 0;
   std::uint64_t mapped_ = 0;

@@ -12,9 +12,13 @@ void describe(mlring_argument& argument, std::uint32_t direction, const TensorTy
   for (int i = 0; i < type.shape.rank(); ++i) argument.dims[i] = static_cast<std::uint64_t>(type.shape[i]);
 }
 
-Execution::Execution(std::shared_ptr<SessionCore> session, std::shared_ptr<Program> program, std::size_t arguments,
-                     std::size_t small_bytes)
-    : session_(std::move(session)), program_(std::move(program)), small_at_(arguments * sizeof(mlring_argument)) {
+Execution::Execution(std::shared_ptr<SessionCore> session, std::shared_ptr<Connection> connection,
+                     std::shared_ptr<Program> program, std::size_t arguments, std::size_t small_bytes)
+    : session_(std::move(session)),
+      connection_(std::move(connection)),
+      program_(std::move(program)),
+      small_at_(arguments * sizeof(mlring_argument)),
+      pending_(std::make_shared<Pending>(connection_)) {
   if (arguments > MLRING_ARGUMENTS_MAX) {
     throw Error(Code::unsupported,
                 "an expression of " + std::to_string(arguments) + " inputs and results: a program has at most " +
@@ -24,7 +28,7 @@ Execution::Execution(std::shared_ptr<SessionCore> session, std::shared_ptr<Progr
   table_ = Storage::in_arena(session_, small_at_ + small_bytes);
   std::memset(table_->host(), 0, small_at_ + small_bytes);
   mlring_argument where{};
-  table_->name_in(where);
+  table_->name_in(where, *connection_);
   descriptor_.opcode = MLRING_OP_EXECUTE;
   descriptor_.handle = program_->handle();
   descriptor_.argument_arena = where.arena;
@@ -37,19 +41,19 @@ Execution::Execution(std::shared_ptr<SessionCore> session, std::shared_ptr<Progr
 void Execution::bind(std::size_t i, std::uint32_t direction, const TensorType& type,
                      const std::shared_ptr<Storage>& storage) {
   describe(argument(i), direction, type);
-  storage->name_in(argument(i));
+  storage->name_in(argument(i), *connection_);
   if (const auto before = storage->pending(); before && !before->done) after_ = true;
   pending_->uses.push_back(storage);
 }
 
 void Execution::rebind(std::size_t i, const std::shared_ptr<Storage>& storage, const TensorType& type) {
   describe(argument(i), MLRING_IN, type);
-  storage->name_in(argument(i));
+  storage->name_in(argument(i), *connection_);
 }
 
 void Execution::bind_small(std::size_t i, std::uint32_t direction, const TensorType& type, std::size_t offset) {
   describe(argument(i), direction, type);
-  table_->name_in(argument(i));
+  table_->name_in(argument(i), *connection_);
   argument(i).offset += small_at_ + offset;
   argument(i).capacity = static_cast<std::uint64_t>(type.shape.elements()) * dtype_size(type.dtype);
 }
@@ -78,7 +82,7 @@ TensorType Execution::actual_type(std::size_t i) const {
 
 void Execution::submit() {
   descriptor_.flags = after_ ? MLRING_AFTER : 0;
-  session_->submit(pending_, descriptor_);
+  connection_->submit(pending_, descriptor_);
   session_->executions.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -94,7 +98,7 @@ void Execution::submit_again() {
 }
 
 void Execution::wait() {
-  session_->queue().wait(*pending_);
+  connection_->queue().wait(*pending_);
   pending_->check();
 }
 

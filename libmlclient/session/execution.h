@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "libmlclient/session/connection.h"
 #include "libmlclient/session/session_core.h"
 #include "libmlclient/session/storage.h"
 #include "libmlclient/tensor/call.h"
@@ -16,9 +17,9 @@ namespace ml::client {
 
 class Execution {
  public:
-  // `small_bytes`: room for values that lie beside the table.
-  Execution(std::shared_ptr<SessionCore> session, std::shared_ptr<Program> program, std::size_t arguments,
-            std::size_t small_bytes);
+  // `program` is one of `connection`. small_bytes: room for values that lie beside the table.
+  Execution(std::shared_ptr<SessionCore> session, std::shared_ptr<Connection> connection,
+            std::shared_ptr<Program> program, std::size_t arguments, std::size_t small_bytes);
 
   // Argument `i` is a dense tensor in `storage`.
   void bind(std::size_t i, std::uint32_t direction, const TensorType& type, const std::shared_ptr<Storage>& storage);
@@ -39,6 +40,8 @@ class Execution {
   // Submits it; the owner keeps alive what it is bound to, and waits before the next time.
   void submit_again();
   void wait();  // throws what went wrong
+  // What it was made of is gone: another one must be made.
+  bool lost() const { return connection_->lost(); }
   bool under_way() const { return !pending_->done.load(std::memory_order_acquire); }
   const std::shared_ptr<Pending>& pending() const { return pending_; }
 
@@ -47,10 +50,11 @@ class Execution {
   void submit();
 
   std::shared_ptr<SessionCore> session_;
+  std::shared_ptr<Connection> connection_;
   std::shared_ptr<Program> program_;
   std::size_t small_at_;
   std::shared_ptr<Storage> table_;
-  std::shared_ptr<Pending> pending_ = std::make_shared<Pending>();
+  std::shared_ptr<Pending> pending_;
   mlring_descriptor descriptor_{};
   bool after_ = false;
 };

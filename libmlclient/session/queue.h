@@ -15,10 +15,14 @@
 
 namespace ml::client {
 
+class Connection;
 class Storage;
 
 // A descriptor under way, and what must live until it is done. May be submitted again once it is.
 struct Pending {
+  explicit Pending(std::weak_ptr<Connection> submitted_to) : connection(std::move(submitted_to)) {}
+
+  const std::weak_ptr<Connection> connection;  // what it is submitted to
   std::atomic<bool> done{true};
   std::int32_t status = 0;  // valid when done, like the next three
   mlring_handle result{};
@@ -34,6 +38,8 @@ struct Pending {
 
   // Throws what went wrong, if anything did. Only when done.
   void check() const;
+  // Blocks until it is done.
+  void wait() const;
 };
 
 class Queue {
@@ -43,7 +49,8 @@ class Queue {
   Queue& operator=(const Queue&) = delete;
 
   // Submits `descriptor` (its user_data is filled in); waits for completions when the ring is full. Throws device_lost
-  // when the queue has ended. Neither allocates nor calls the system while the worker is awake.
+  // when the queue has ended; then nothing is under way. Neither allocates nor calls the system while the worker is
+  // awake.
   void submit(const std::shared_ptr<Pending>& pending, mlring_descriptor descriptor);
   // Blocks until it is done.
   void wait(const Pending& pending, bool long_work = true);
@@ -53,14 +60,22 @@ class Queue {
   void poll();
   // Blocks until everything submitted so far is done.
   void drain();
+  // The worker is gone. Asks the system only when nothing has been heard of it for a while.
+  bool lost();
+  // Fails what is under way: nothing is submitted or answered from now on.
+  void end();
 
  private:
+  void end_as_reader();
   void read_completions();
   void stop_reading(std::unique_lock<std::mutex>& reading);
+  std::shared_ptr<Pending> unlist(Pending& pending);
   void finish(Pending& pending);
   void fail_all();
 
   transport::ClientRing& ring_;
+  std::atomic<bool> ended_{false};       // set while nobody submits or reads
+  std::atomic<std::uint64_t> heard_{0};  // when something completed, or the system was asked; coarse ns
   std::mutex submitting_;
   std::mutex reading_;  // held by the thread that reads completions
   std::mutex handover_;

@@ -1,15 +1,14 @@
-// What a session is made of: a transport, its queue, memory and the programs compiled so far.
+// What a session is made of: memory for tensors, and a connection to a worker, which is made again when it is lost.
 #pragma once
 
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "libmlclient/session/arena.h"
-#include "libmlclient/session/queue.h"
-#include "libmlclient/tensor/program_cache.h"
+#include "libmlclient/session/connection.h"
 #include "ml/session.h"
 
 namespace ml::client {
@@ -27,21 +26,18 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   static bool in_forked_child() noexcept;
   static void check_process();
 
-  const std::string& transport_name() const { return transport_->name(); }
-  const std::string& device() const { return transport_->device(); }
-  std::string fingerprint() const { return transport_->fingerprint(); }
-  const SessionOptions& options() const { return options_; }
-  transport::Transport& transport() { return *transport_; }
-  ArenaPool& arenas() { return *arenas_; }
-  Queue& queue() { return *queue_; }
-  ProgramCache& programs() { return programs_; }
+  // The connection, made again when it is lost. Throws device_lost when that does not succeed in time, and what a
+  // daemon says that refuses.
+  std::shared_ptr<Connection> connection();
+  // The same, lost or not.
+  std::shared_ptr<Connection> last_connection();
 
-  // Submits behind the frees that are due.
-  void submit(const std::shared_ptr<Pending>& pending, const mlring_descriptor& descriptor);
-  // Submits, waits and throws what went wrong.
-  std::shared_ptr<Pending> run(const mlring_descriptor& descriptor);
-  // Frees memory or a program with the next submission: never blocks.
-  void free_later(mlring_handle handle) noexcept;
+  // With what was left open filled in.
+  const SessionOptions& options() const { return options_; }
+  // A session opened with these options would be this one.
+  bool fits(const SessionOptions& wanted) const;
+  ArenaPool& arenas() { return *arenas_; }
+
   // Copies dense bytes between two storages of equal size.
   void copy(const std::shared_ptr<Storage>& to, const std::shared_ptr<Storage>& from);
 
@@ -50,16 +46,15 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   std::atomic<std::uint64_t> executions{0};
 
  private:
-  void submit_frees();
+  void connect_again();
 
   SessionOptions options_;
-  std::unique_ptr<transport::Transport> transport_;
+  std::string asked_device_;
+  std::mutex connecting_;  // of the next two
+  std::shared_ptr<Connection> connection_;
+  std::optional<Error> refusal_;  // of the last attempt
+  std::atomic<std::uint64_t> failed_attempts_{0};
   std::unique_ptr<ArenaPool> arenas_;
-  std::unique_ptr<Queue> queue_;
-  ProgramCache programs_;
-  std::mutex freeing_;
-  std::vector<mlring_handle> to_free_;
-  std::atomic<bool> any_to_free_{false};
 };
 
 }  // namespace ml::client

@@ -1,5 +1,6 @@
 #include "libmlclient/session/storage.h"
 
+#include "libmlclient/session/connection.h"
 #include "libmlclient/session/session_core.h"
 
 namespace ml::client {
@@ -10,26 +11,35 @@ std::shared_ptr<Storage> Storage::in_arena(std::shared_ptr<SessionCore> session,
   return storage;
 }
 
-std::shared_ptr<Storage> Storage::on_device(std::shared_ptr<SessionCore> session, std::uint64_t bytes) {
+std::shared_ptr<Storage> Storage::on_device(std::shared_ptr<SessionCore> session,
+                                            std::shared_ptr<Connection> connection, std::uint64_t bytes) {
   std::shared_ptr<Storage> storage(new Storage(std::move(session), bytes));
   mlring_descriptor descriptor{};
   descriptor.opcode = MLRING_OP_ALLOC;
   descriptor.operand = bytes;
-  storage->handle_ = storage->session_->run(descriptor)->result;
+  storage->handle_ = connection->run(descriptor)->result;
+  storage->connection_ = std::move(connection);
   return storage;
 }
 
 Storage::~Storage() {
   if (SessionCore::in_forked_child()) return;  // neither the arenas nor the worker came along
-  if (region_.arena != 0) session_->arenas().release(region_);
-  if (handle_.generation != 0) session_->free_later(handle_);
+  if (in_arena()) {
+    ArenaPool& arenas = session_->arenas();
+    forsaken_.load(std::memory_order_relaxed) ? arenas.forsake(region_) : arenas.release(region_);
+  } else if (connection_) {
+    connection_->free_later(handle_);
+  }
 }
 
-void Storage::name_in(mlring_argument& argument) const {
-  if (region_.arena != 0) {
-    argument.arena = region_.arena;
+bool Storage::lost() const { return connection_ && connection_->lost(); }
+
+void Storage::name_in(mlring_argument& argument, Connection& connection) const {
+  if (in_arena()) {
+    argument.arena = region_.arena->id_in(connection);
     argument.offset = region_.offset;
   } else {
+    if (connection_.get() != &connection) connection_->throw_lost();
     argument.handle = handle_;
   }
   argument.capacity = bytes_;
@@ -49,7 +59,7 @@ void Storage::wait() const {
   const std::shared_ptr<Pending> pending = this->pending();
   if (!pending) return;
   SessionCore::check_process();
-  session_->queue().wait(*pending);
+  pending->wait();
   pending->check();
   const std::lock_guard lock(mutex_);
   if (pending_ == pending) pending_ = nullptr;

@@ -19,19 +19,26 @@ class Storage {
  public:
   // `bytes` of arena memory, undefined content.
   static std::shared_ptr<Storage> in_arena(std::shared_ptr<SessionCore> session, std::uint64_t bytes);
-  // `bytes` of zeroed device memory at an address that never changes.
-  static std::shared_ptr<Storage> on_device(std::shared_ptr<SessionCore> session, std::uint64_t bytes);
+  // `bytes` of zeroed device memory at an address that never changes. It is lost with its connection.
+  static std::shared_ptr<Storage> on_device(std::shared_ptr<SessionCore> session,
+                                            std::shared_ptr<Connection> connection, std::uint64_t bytes);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   const std::shared_ptr<SessionCore>& session() const noexcept { return session_; }
   std::uint64_t bytes() const noexcept { return bytes_; }
-  bool in_arena() const noexcept { return region_.arena != 0; }
+  bool in_arena() const noexcept { return region_.arena != nullptr; }
   std::byte* host() const noexcept { return region_.host; }  // null for device memory
 
-  // Names this memory in an argument record (arena or handle, offset, capacity).
-  void name_in(mlring_argument& argument) const;
+  const std::shared_ptr<Connection>& connection() const noexcept { return connection_; }  // of device memory
+  bool lost() const;                                                                      // device memory that is gone
+
+  // Names this memory in an argument record (arena or handle, offset, capacity) of a descriptor of `connection`. Throws
+  // device_lost for device memory of another one.
+  void name_in(mlring_argument& argument, Connection& connection) const;
+  // A lost worker may still write to it: its place is not used again.
+  void forsake() noexcept { forsaken_.store(true, std::memory_order_relaxed); }
 
   // The execution that fills it, if it may be under way.
   std::shared_ptr<Pending> pending() const;
@@ -49,7 +56,9 @@ class Storage {
   std::shared_ptr<SessionCore> session_;
   std::uint64_t bytes_;
   Region region_;
+  std::shared_ptr<Connection> connection_;
   mlring_handle handle_{};
+  std::atomic<bool> forsaken_{false};
   std::atomic<std::uint64_t> version_{0};
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Pending> pending_;

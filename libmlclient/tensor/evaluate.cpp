@@ -18,13 +18,14 @@ std::uint64_t bytes_of(const TensorType& type) {
   return bytes;
 }
 
-std::shared_ptr<Program> program_for(const std::shared_ptr<SessionCore>& session, const Structure& structure) {
-  if (std::shared_ptr<Program> program = session->programs().find(structure)) {
+std::shared_ptr<Program> program_for(const std::shared_ptr<SessionCore>& session,
+                                     const std::shared_ptr<Connection>& connection, const Structure& structure) {
+  if (std::shared_ptr<Program> program = connection->programs().find(structure)) {
     ++session->programs_reused;
     return program;
   }
-  std::shared_ptr<Program> program = compile(session, to_graph(structure));
-  session->programs().insert(structure, program);
+  std::shared_ptr<Program> program = compile(session, connection, to_graph(structure));
+  connection->programs().insert(structure, program);
   return program;
 }
 
@@ -78,9 +79,10 @@ std::shared_ptr<Pending> start_evaluation(std::span<const Tensor> tensors) {
     expression = walk(values);
   }
   const std::shared_ptr<SessionCore> session = SessionCore::current();
-  const std::shared_ptr<Program> program = program_for(session, expression.structure);
+  const std::shared_ptr<Connection> connection = session->connection();
+  const std::shared_ptr<Program> program = program_for(session, connection, expression.structure);
   const std::size_t leaves = expression.leaves.size();
-  Execution execution(session, program, leaves + values.size(), leaves * 8);
+  Execution execution(session, connection, program, leaves + values.size(), leaves * 8);
   for (std::size_t i = 0; i < leaves; ++i) execution.bind_value(i, expression.leaves[i], i * 8);
   std::vector<std::shared_ptr<Storage>> storages;
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -103,7 +105,8 @@ void evaluate(std::span<const Tensor> tensors) {
   }
 }
 
-std::shared_ptr<Program> compile(const std::shared_ptr<SessionCore>& session, const Graph& graph,
+std::shared_ptr<Program> compile(const std::shared_ptr<SessionCore>& session,
+                                 const std::shared_ptr<Connection>& connection, const Graph& graph,
                                  std::span<const PlacedBlob> placed) {
   const BinaryGraph binary = serialize(graph);
   const std::size_t count = 1 + binary.blobs.size();
@@ -121,20 +124,20 @@ std::shared_ptr<Program> compile(const std::shared_ptr<SessionCore>& session, co
     }
     copies.push_back(Storage::in_arena(session, bytes.size()));
     if (!bytes.empty()) std::memcpy(copies.back()->host(), bytes.data(), bytes.size());
-    copies.back()->name_in(arguments[i]);
+    copies.back()->name_in(arguments[i], *connection);
   };
   name(0, binary.bytes, nullptr);
   for (std::size_t i = 0; i < binary.blobs.size(); ++i) name(i + 1, binary.blobs[i]->bytes(), binary.blobs[i].get());
   mlring_argument where{};
-  table->name_in(where);
+  table->name_in(where, *connection);
   mlring_descriptor descriptor{};
   descriptor.opcode = MLRING_OP_COMPILE;
   descriptor.argument_arena = where.arena;
   descriptor.argument_offset = where.offset;
   descriptor.argument_count = static_cast<std::uint32_t>(count);
-  const std::shared_ptr<Pending> pending = session->run(descriptor);
+  const std::shared_ptr<Pending> pending = connection->run(descriptor);
   session->programs_compiled.fetch_add(1, std::memory_order_relaxed);
-  return std::make_shared<Program>(session, pending->result);
+  return std::make_shared<Program>(connection, pending->result);
 }
 
 void materialize(const TensorValuePtr& value) {

@@ -23,7 +23,8 @@ struct PlacedBlob {
   std::uint32_t arena;
   std::uint64_t offset;
 };
-std::shared_ptr<Program> compile(const std::shared_ptr<SessionCore>& session, const Graph& graph,
+std::shared_ptr<Program> compile(const std::shared_ptr<SessionCore>& session,
+                                 const std::shared_ptr<Connection>& connection, const Graph& graph,
                                  std::span<const PlacedBlob> placed = {});
 
 // Makes sure that a value is stored (or a scalar) and waits until its elements are there.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "libmlclient/session/connection.h"
 #include "libmlclient/session/session_core.h"
 
 namespace ml::client {
@@ -17,7 +18,7 @@ bool operator==(const Structure& a, const Structure& b) {
 
 Program::~Program() {
   if (SessionCore::in_forked_child()) return;
-  if (const auto session = session_.lock()) session->free_later(handle_);
+  if (const auto connection = connection_.lock()) connection->free_later(handle_);
 }
 
 std::shared_ptr<Program> ProgramCache::find(const Structure& structure) {
@@ -40,12 +41,6 @@ void ProgramCache::insert(const Structure& structure, std::shared_ptr<Program> p
   const auto [first, last] = by_hash_.equal_range(oldest->structure.hash);
   by_hash_.erase(std::find_if(first, last, [&](const auto& entry) { return entry.second == oldest; }));
   entries_.pop_back();
-}
-
-void ProgramCache::clear() {
-  const std::lock_guard lock(mutex_);
-  by_hash_.clear();
-  entries_.clear();
 }
 
 }  // namespace ml::client

@@ -1,4 +1,4 @@
-// Programs of a session by the structure of what they compute.
+// Programs of a connection by the structure of what they compute.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace ml::client {
 
-class SessionCore;
+class Connection;
 
 // An expression without its values: calls in an order in which they can run, and what each reads. Two expressions with
 // equal structures are computed by one program.
@@ -39,14 +39,16 @@ bool operator==(const Structure& a, const Structure& b);
 // A program that the worker holds; freed there when the last user lets go.
 class Program {
  public:
-  Program(std::weak_ptr<SessionCore> session, mlring_handle handle) : session_(std::move(session)), handle_(handle) {}
+  Program(std::weak_ptr<Connection> connection, mlring_handle handle)
+      : connection_(std::move(connection)), handle_(handle) {}
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
   mlring_handle handle() const noexcept { return handle_; }
+  bool is_of(const std::shared_ptr<Connection>& connection) const { return connection_.lock() == connection; }
 
  private:
-  std::weak_ptr<SessionCore> session_;
+  std::weak_ptr<Connection> connection_;
   mlring_handle handle_;
 };
 
@@ -56,7 +58,6 @@ class ProgramCache {
   // Null when there is none of that structure.
   std::shared_ptr<Program> find(const Structure& structure);
   void insert(const Structure& structure, std::shared_ptr<Program> program);
-  void clear();
 
  private:
   static constexpr std::size_t kLimit = 1024;

@@ -5,6 +5,8 @@
 #include <ostream>
 
 #include "engine/graph/scalar.h"
+#include "libmlclient/session/connection.h"
+#include "libmlclient/session/session_core.h"
 #include "libmlclient/session/storage.h"
 #include "libmlclient/tensor/call.h"
 #include "libmlclient/tensor/evaluate.h"
@@ -187,7 +189,6 @@ Tensor from_bytes(std::span<const std::byte> bytes, const Shape& shape, DType dt
 // --- futures -----------------------------------------------------------------------------------------------------
 
 struct Future::State {
-  std::shared_ptr<client::SessionCore> session;
   std::vector<std::shared_ptr<client::Storage>> storages;
 };
 
@@ -225,8 +226,10 @@ bool Future::wait_for(double seconds) const {
   for (const auto& storage : state_->storages) {
     const auto pending = storage->pending();
     if (!pending) continue;
-    storage->session()->queue().poll();
-    if (seconds > 0 ? !storage->session()->queue().wait_until(*pending, deadline) : !pending->done) return false;
+    const auto connection = pending->connection.lock();
+    if (!connection) continue;  // gone, and what was under way has failed
+    connection->queue().poll();
+    if (seconds > 0 ? !connection->queue().wait_until(*pending, deadline) : !pending->done) return false;
   }
   return true;
 }

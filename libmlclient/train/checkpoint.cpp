@@ -130,7 +130,12 @@ void Trainer::save_checkpoint(const std::string& path, const data::DataLoader& l
 
 bool Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader) {
   State& state = *state_;
-  state.finish();
+  try {
+    state.finish();
+  } catch (const Error& error) {
+    if (error.code() != Code::device_lost) throw;
+    state.discard();
+  }
   const files::Safetensors file = files::load_safetensors(path);
   const Metadata metadata(path, file.metadata);
   if (metadata.text("format") != kFormat) metadata.damaged("its format is '" + metadata.text("format") + "'");

@@ -40,9 +40,16 @@ void DeviceState::add(Entry::Kind kind, std::string name, Tensor& home) {
 }
 
 void DeviceState::upload() {
+  const auto session = client::SessionCore::current();
+  const auto connection = session->connection();
   for (Entry& entry : entries_) {
     const client::TensorValuePtr value = client::need(*entry.home, entry.name);
-    if (entry.storage && value->storage == entry.storage) continue;
+    const bool is_here = entry.storage && entry.storage->connection() == connection;
+    if (entry.storage && value->storage == entry.storage) {
+      if (is_here) continue;
+      throw Error(Code::device_lost, "training: '" + entry.name + "' was in the memory of a device that was lost", {},
+                  "load_checkpoint() goes on from the last checkpoint");
+    }
     if (value->type != entry.type) {
       throw Error(Code::invalid_argument, "training: '" + entry.name + "' became " +
                                               std::string(dtype_name(value->type.dtype)) + value->type.shape.str() +
@@ -50,15 +57,15 @@ void DeviceState::upload() {
     }
     client::materialize(value);
     std::shared_ptr<client::Storage> source = value->storage;
-    const auto session = client::SessionCore::current();
     const std::uint64_t bytes = static_cast<std::uint64_t>(entry.type.shape.elements()) * dtype_size(entry.type.dtype);
     if (!source) {  // a scalar
       source = client::Storage::in_arena(session, bytes);
       std::memcpy(source->host(), value->scalar.data(), bytes);
     }
-    if (!entry.storage) entry.storage = client::Storage::on_device(session, bytes);
-    entry.storage->wait();
+    if (!is_here) entry.storage = client::Storage::on_device(session, connection, bytes);
+    if (const auto before = entry.storage->pending()) before->wait();  // even if it fails: this replaces it
     session->copy(entry.storage, source);
+    entry.storage->set_pending(nullptr);
     entry.storage->updated_in_place();
     *entry.home = client::make_stored(entry.type, entry.storage);
   }

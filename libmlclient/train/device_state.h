@@ -31,7 +31,8 @@ class DeviceState {
   DeviceState& operator=(const DeviceState&) = delete;
 
   const std::vector<Entry>& entries() const { return entries_; }
-  // Copies what somebody has put into a home since the last step (or ever) to the device.
+  // Copies what somebody has put into a home since the last step (or ever) to the device. Throws device_lost when what
+  // a home holds was lost with one.
   void upload();
   // Entry `i` is updated in place by the step that `pending` stands for: tensors taken from it before are gone, its
   // home gets a new one.

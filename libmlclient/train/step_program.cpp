@@ -24,11 +24,13 @@ StepProgram::StepProgram(const StepSource& source, const std::vector<TensorType>
 }
 
 void StepProgram::make_lanes(const DeviceState& state) {
+  std::vector<Lane> lanes;
   const auto session = client::SessionCore::current();
-  const std::shared_ptr<client::Program> program = client::compile(session, trace_.graph);
+  const auto connection = session->connection();
+  const std::shared_ptr<client::Program> program = client::compile(session, connection, trace_.graph);
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     auto execution = std::make_unique<client::Execution>(
-        session, program, trace_.graph.inputs().size() + trace_.graph.outputs().size(), kSmallBytes);
+        session, connection, program, trace_.graph.inputs().size() + trace_.graph.outputs().size(), kSmallBytes);
     std::size_t at = 2;  // the batch is bound by each step
     if (training_) {
       execution->bind_small(at++, MLRING_IN, {DType::f32, {}}, kLearningRate);
@@ -47,11 +49,13 @@ void StepProgram::make_lanes(const DeviceState& state) {
       const Entry& entry = state.entries()[i];
       execution->bind(at++, MLRING_INOUT, entry.type, entry.storage);
     }
-    lanes_.push_back({std::move(execution), {}});
+    lanes.push_back({std::move(execution), {}});
   }
+  lanes_ = std::move(lanes);
 }
 
 void StepProgram::submit(const data::Batch& batch, double learning_rate, std::int64_t step, DeviceState& state) {
+  if (idle() && (lanes_.empty() || lanes_[0].execution->lost())) make_lanes(state);
   Lane& lane = lanes_[submitted_ % kLanes];
   client::Execution& execution = *lane.execution;
   lane.batch.clear();

@@ -42,16 +42,20 @@ void Trainer::State::finish() {
 Trainer::Trainer(nn::Module& module, std::unique_ptr<optim::Optimizer> optimizer, TrainerOptions options)
     : state_(std::make_unique<State>(module, std::move(optimizer), std::move(options))) {}
 
-// Steps that are under way read memory that goes away with this.
-Trainer::~Trainer() {
-  for (const auto& [key, program] : state_->programs) {
-    try {
-      while (program && !program->idle()) program->collect();
-    } catch (const Error&) {
-      continue;  // nobody is left to be told
+void Trainer::State::discard() noexcept {
+  for (const auto& [key, program] : programs) {
+    while (program && !program->idle()) {
+      try {
+        program->collect();
+      } catch (const Error&) {
+        continue;  // nobody wants its result any more
+      }
     }
   }
 }
+
+// Steps that are under way read memory that goes away with this.
+Trainer::~Trainer() { state_->discard(); }
 
 optim::Optimizer& Trainer::optimizer() { return *state_->optimizer; }
 std::int64_t Trainer::steps() const { return state_->optimizer->steps(); }

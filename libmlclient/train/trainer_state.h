@@ -40,6 +40,8 @@ struct Trainer::State {
   StepProgram& program_for(const data::Batch& batch, bool training);
   // Collects every step that is under way.
   void finish();
+  // Lets go of steps that are under way, or went with a device.
+  void discard() noexcept;
 
   nn::Module& module;
   std::unique_ptr<optim::Optimizer> optimizer;

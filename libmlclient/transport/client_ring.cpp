@@ -39,8 +39,13 @@ bool several_cpus() {
 
 }  // namespace
 
-ClientRing::ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd)
-    : pages_(pages), depth_(pages.depth), doorbell_fd_(doorbell_fd), wake_fd_(wake_fd), may_spin_(several_cpus()) {
+ClientRing::ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd, int life_fd)
+    : pages_(pages),
+      depth_(pages.depth),
+      doorbell_fd_(doorbell_fd),
+      wake_fd_(wake_fd),
+      life_fd_(life_fd),
+      may_spin_(several_cpus()) {
   mlring_layout layout{};
   if (!mlring_compute_layout(&layout, depth_, 4096))
     throw Error(Code::invalid_argument, "depth " + std::to_string(depth_) + " is not a power of two", "ring",
@@ -67,6 +72,7 @@ uint32_t ClientRing::fault() const {
 
 RingState ClientRing::state() const {
   if (fault() != MLRING_FAULT_NONE) return RingState::faulted;
+  if (hung_up_.load(std::memory_order_relaxed)) return RingState::lost;
   switch (MLRING_LOAD_ACQUIRE(&pages_.state->state)) {
     case MLRING_STATE_ACTIVE: return RingState::active;
     case MLRING_STATE_LOST: return RingState::lost;
@@ -159,11 +165,18 @@ bool ClientRing::wait(const Wait& wait) {
     if (now >= wait.deadline) break;
     const uint64_t sleep = std::min(wait.deadline - now, longest_sleep);
     const timespec timeout{static_cast<time_t>(sleep / 1'000'000'000), static_cast<long>(sleep % 1'000'000'000)};
-    pollfd on{wake_fd_, POLLIN, 0};
-    if (ppoll(&on, 1, &timeout, nullptr) > 0) drain();
+    pollfd on[] = {{wake_fd_, POLLIN, 0}, {life_fd_, 0, 0}};  // a hang-up is always reported
+    if (ppoll(on, 2, &timeout, nullptr) <= 0) continue;
+    if (on[1].revents != 0) hung_up_.store(true, std::memory_order_relaxed);
+    if (on[0].revents != 0) drain();
   }
   mlring_client_disarm(pages_.submission);
   return enough(wait.completions);
+}
+
+void ClientRing::look_for_life() {
+  pollfd on{life_fd_, 0, 0};
+  if (life_fd_ >= 0 && ::poll(&on, 1, 0) > 0) hung_up_.store(true, std::memory_order_relaxed);
 }
 
 bool ClientRing::arm(uint32_t completions) {

@@ -42,9 +42,10 @@ struct Wait {
 
 class ClientRing {
  public:
-  // doorbell_fd wakes the worker, wake_fd is what the client sleeps on (eventfds, non-blocking); the caller keeps both
-  // open. Throws ml::Error when the depth is not a power of two within bounds.
-  ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd);
+  // doorbell_fd wakes the worker, wake_fd is what the client sleeps on (eventfds, non-blocking). life_fd, if any, is a
+  // socket whose hang-up ends the queue: nobody is left then to say so in the state page. The caller keeps all open.
+  // Throws ml::Error when the depth is not a power of two within bounds.
+  ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd, int life_fd = -1);
 
   // Submitting side -----------------------------------------------------------------------------------------------
 
@@ -80,6 +81,8 @@ class ClientRing {
   uint32_t fault() const;
   // All descriptors below this sequence are completed, as the worker says; it never moves back.
   uint64_t completed_sequence();
+  // Asks the system whether life_fd has hung up (sleeping does so too); then the state is lost.
+  void look_for_life();
 
  private:
   // A descriptor in flight. What is written as its user_data is its slot, so that nothing of the caller's has to be
@@ -104,11 +107,13 @@ class ClientRing {
   const char* errors_;
   int doorbell_fd_;
   int wake_fd_;
+  int life_fd_;
   bool may_spin_;
   std::unique_ptr<Slot[]> slots_;
   // Free slots: the n-th descriptor takes its slot from place n, the n-th completion puts one back there.
   std::unique_ptr<uint32_t[]> free_;
   std::atomic<uint32_t> fault_{MLRING_FAULT_NONE};
+  std::atomic<bool> hung_up_{false};
 
   // Private copies of every index: what is in the pages is only ever compared with these.
   alignas(128) std::atomic<uint64_t> next_{MLRING_START};  // submitting side

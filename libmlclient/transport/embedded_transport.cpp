@@ -8,7 +8,7 @@ namespace {
 
 class EmbeddedTransport final : public Transport {
  public:
-  explicit EmbeddedTransport(const SessionOptions& options) : device_(options.device) {
+  explicit EmbeddedTransport(const SessionOptions& options) : device_(options.device.empty() ? "cpu" : options.device) {
     mlengine_worker_options worker_options{};
     worker_options.size = sizeof(worker_options);
     worker_options.threads = static_cast<std::uint32_t>(options.threads);
@@ -41,7 +41,8 @@ class EmbeddedTransport final : public Transport {
   const std::string& device() const override { return device_; }
   std::string fingerprint() const override { return engine_.worker_fingerprint(worker_); }
   ClientRing& ring() override { return *ring_; }
-  std::uint32_t add_arena(void* base, std::uint64_t bytes) override {
+  bool shares_memory() const override { return false; }
+  std::uint32_t add_arena(void* base, std::uint64_t bytes, int) override {
     std::uint32_t arena = 0;
     engine_.check(engine_.arena_add(session_, base, bytes, &arena));
     return arena;

@@ -26,30 +26,43 @@ void* map(int fd, uint64_t offset, uint64_t bytes, int protection) {
   return at;
 }
 
+// A file of another size or one that can shrink would end this process with a SIGBUS.
+void check(int fd, uint64_t bytes, const char* what, uint32_t depth) {
+  struct stat status {};
+  if (fstat(fd, &status) != 0) refuse("fstat");
+  if (static_cast<uint64_t>(status.st_size) != bytes)
+    throw Error(Code::corrupt,
+                std::string(what) + " has " + std::to_string(status.st_size) + " bytes, for a ring of depth " +
+                    std::to_string(depth) + " it has " + std::to_string(bytes),
+                "ring mapping");
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+    throw Error(Code::denied, std::string(what) + " is not sealed against shrinking", "ring mapping");
+}
+
 }  // namespace
 
-RingMapping::RingMapping(int memory_fd, uint32_t depth) {
+RingMapping::RingMapping(uint32_t depth) {
   if (!mlring_compute_layout(&layout_, depth, static_cast<uint32_t>(sysconf(_SC_PAGESIZE))))
     throw Error(Code::invalid_argument, "depth " + std::to_string(depth) + " is not a power of two", "ring mapping",
                 "choose one from " + std::to_string(MLRING_DEPTH_MIN) + " to " + std::to_string(MLRING_DEPTH_MAX));
-  struct stat status {};
-  if (fstat(memory_fd, &status) != 0) refuse("fstat");
-  if (static_cast<uint64_t>(status.st_size) != layout_.bytes)
-    throw Error(Code::corrupt,
-                "the memory has " + std::to_string(status.st_size) + " bytes, a ring of depth " +
-                    std::to_string(depth) + " has " + std::to_string(layout_.bytes),
-                "ring mapping");
-  const int seals = fcntl(memory_fd, F_GET_SEALS);
-  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
-    throw Error(Code::denied, "the memory is not sealed against shrinking", "ring mapping");
-  try {
-    submission_ = map(memory_fd, layout_.submission_offset, layout_.submission_bytes, PROT_READ | PROT_WRITE);
-    completion_ = map(memory_fd, layout_.completion_offset, layout_.completion_bytes, PROT_READ);
-    state_ = map(memory_fd, layout_.state_offset, layout_.state_bytes, PROT_READ);
-  } catch (...) {
-    unmap();
-    throw;
-  }
+}
+
+// Once the delegated constructor is done the destructor runs whatever is thrown here.
+RingMapping::RingMapping(int memory_fd, uint32_t depth) : RingMapping(depth) {
+  check(memory_fd, layout_.bytes, "the memory", depth);
+  submission_ = map(memory_fd, layout_.submission_offset, layout_.submission_bytes, PROT_READ | PROT_WRITE);
+  completion_ = map(memory_fd, layout_.completion_offset, layout_.completion_bytes, PROT_READ);
+  state_ = map(memory_fd, layout_.state_offset, layout_.state_bytes, PROT_READ);
+}
+
+RingMapping::RingMapping(const RingFiles& files, uint32_t depth) : RingMapping(depth) {
+  check(files.submission, layout_.submission_bytes, "the submission memory", depth);
+  check(files.completion, layout_.completion_bytes, "the completion memory", depth);
+  check(files.state, layout_.state_bytes, "the state memory", depth);
+  submission_ = map(files.submission, 0, layout_.submission_bytes, PROT_READ | PROT_WRITE);
+  completion_ = map(files.completion, 0, layout_.completion_bytes, PROT_READ);
+  state_ = map(files.state, 0, layout_.state_bytes, PROT_READ);
 }
 
 RingMapping::~RingMapping() { unmap(); }

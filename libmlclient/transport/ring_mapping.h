@@ -8,11 +8,17 @@
 
 namespace ml::transport {
 
+// A queue whose three runs of pages are a file each.
+struct RingFiles {
+  int submission, completion, state;
+};
+
 class RingMapping {
  public:
   // Maps the memfd of a queue of that depth; the fd may be closed afterwards. Throws ml::Error when depth, size
   // or seals (the memory must not shrink) are wrong and when the system refuses.
   RingMapping(int memory_fd, uint32_t depth);
+  RingMapping(const RingFiles& files, uint32_t depth);
   ~RingMapping();
   RingMapping(const RingMapping&) = delete;
   RingMapping& operator=(const RingMapping&) = delete;
@@ -20,6 +26,7 @@ class RingMapping {
   ClientPages pages() const;
 
  private:
+  explicit RingMapping(uint32_t depth);
   void unmap();
 
   mlring_layout layout_{};

@@ -1,16 +1,47 @@
 #include "libmlclient/transport/transport.h"
 
-namespace ml::transport {
+#include <charconv>
 
-std::unique_ptr<Transport> open_transport(const SessionOptions& options) {
+namespace ml::transport {
+namespace {
+
+constexpr std::string_view kUnix = "unix:", kFd = "fd:", kKernel = "kernel:";
+
+[[noreturn]] void no_daemon(const std::string& transport, const std::string& what) {
+  throw Error(Code::unsupported, what + " needs a daemon; this session's transport is '" + transport + "'", {},
+              "start mld (mld --user needs no privileges), or set MLACCEL=unix:PATH to the socket of one that runs");
+}
+
+}  // namespace
+
+OpenedModel Transport::open_model(const std::string& reference) {
+  no_daemon(name(), "opening the model '" + reference + "'");
+}
+
+std::uint64_t Transport::register_model(const std::string& model, int, std::uint64_t, bool) {
+  no_daemon(name(), "registering the model '" + model + "'");
+}
+
+std::unique_ptr<Transport> open_transport(const SessionOptions& options, std::uint64_t patience) {
   const std::string& name = options.transport;
+  if (name.empty()) {
+    std::unique_ptr<Transport> daemon = open_daemon(options);
+    return daemon ? std::move(daemon) : open_embedded(options);
+  }
   if (name == "embedded") return open_embedded(options);
-  if (name.starts_with("unix:") || name.starts_with("kernel:")) {
+  if (name.starts_with(kUnix)) return open_unix(name.substr(kUnix.size()), options, patience);
+  if (name.starts_with(kFd)) {
+    int fd = -1;
+    const char* const end = name.data() + name.size();
+    const auto [at, error] = std::from_chars(name.data() + kFd.size(), end, fd);
+    if (error == std::errc{} && at == end && fd >= 0) return open_fd(fd, options);
+  }
+  if (name.starts_with(kKernel)) {
     throw Error(Code::unsupported, "the transport '" + name + "' is not in this version of mlaccel", {},
                 "unset MLACCEL, or set MLACCEL=embedded to run the worker in this process");
   }
   throw Error(Code::invalid_argument, "there is no transport '" + name + "'", {},
-              "MLACCEL is one of: embedded, unix:PATH, kernel:N");
+              "MLACCEL is one of: embedded, unix:PATH, fd:N, kernel:N");
 }
 
 }  // namespace ml::transport

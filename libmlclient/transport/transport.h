@@ -1,4 +1,4 @@
-// What a session needs of a way to reach a worker: a queue, and memory that the worker can name.
+// What a session needs of a way to reach a worker: a queue, memory that the worker can name, and the registry's models.
 #pragma once
 
 #include <cstdint>
@@ -6,27 +6,58 @@
 #include <string>
 
 #include "libmlclient/transport/client_ring.h"
+#include "libmlclient/transport/unique_fd.h"
 #include "ml/session.h"
 
 namespace ml::transport {
 
+// A model of the registry, as it was opened.
+struct OpenedModel {
+  mlring_handle program;
+  std::uint64_t version = 0;
+  UniqueFd file;  // readable
+};
+
+// May be used from several threads at once.
 class Transport {
  public:
   virtual ~Transport() = default;
-  virtual const std::string& name() const = 0;
-  virtual const std::string& device() const = 0;
+  virtual const std::string& name() const = 0;    // what SessionOptions::transport would say
+  virtual const std::string& device() const = 0;  // what SessionOptions::device would say
   // See Session::fingerprint().
   virtual std::string fingerprint() const = 0;
   virtual ClientRing& ring() = 0;
-  // Lets descriptors name [base, base + bytes), base a multiple of 64. Throws no_space when there are too many.
-  virtual std::uint32_t add_arena(void* base, std::uint64_t bytes) = 0;
-  // Comes back when nothing uses it any more.
+
+  // The worker is another process: it takes memory only as a memfd that is sealed against changing its size.
+  virtual bool shares_memory() const = 0;
+  // Lets descriptors name [base, base + bytes), base a multiple of 64. fd: what is mapped there, when the worker is
+  // another process. Throws no_space when there are too many.
+  virtual std::uint32_t add_arena(void* base, std::uint64_t bytes, int fd) = 0;
+  // When it comes back the worker no longer uses this process's mapping.
   virtual void remove_arena(std::uint32_t arena) noexcept = 0;
+
+  // Throws unsupported when there is no daemon, and with it no registry.
+  virtual OpenedModel open_model(const std::string& reference);
+  // `file` is a memfd of `bytes` bytes, sealed against every change. Answers the version.
+  virtual std::uint64_t register_model(const std::string& name, int file, std::uint64_t bytes, bool shared);
+
+  // When the device is lost a new session may be opened in this one's place.
+  virtual bool comes_back() const { return false; }
+  // Ends the session at once; the ring ends with it.
+  virtual void hang_up() noexcept {}
 };
 
-// Opens the transport that `options.transport` names: "embedded", "unix:PATH" or "kernel:N". Throws unsupported for the
-// ones that this version does not have and invalid_argument for any other name.
-std::unique_ptr<Transport> open_transport(const SessionOptions& options);
+// Opens the transport that `options.transport` names: "embedded", "unix:PATH", "fd:N" or "kernel:N"; empty: a daemon
+// where one listens, else "embedded". Throws unsupported for the ones that this version does not have,
+// invalid_argument for any other name and for options that the device does not have, and what a daemon says that
+// refuses. `patience` (ns): so long a daemon may take to come back.
+std::unique_ptr<Transport> open_transport(const SessionOptions& options, std::uint64_t patience = 0);
 std::unique_ptr<Transport> open_embedded(const SessionOptions& options);
+std::unique_ptr<Transport> open_unix(const std::string& path, const SessionOptions& options, std::uint64_t patience);
+// A session socket that this process was given. It becomes the transport's.
+std::unique_ptr<Transport> open_fd(int fd, const SessionOptions& options);
+// The daemon that people mean who name none, at $XDG_RUNTIME_DIR/mlaccel/mld.sock or /run/mlaccel/mld.sock. Null when
+// nothing listens there; one that listens and refuses is an error.
+std::unique_ptr<Transport> open_daemon(const SessionOptions& options);
 
 }  // namespace ml::transport

@@ -113,9 +113,10 @@ class ML_API Trainer {
   // state, the loader's position, metrics so far. Written beside `path`, synced and renamed: a crash or a full disk
   // leaves the old file whole. Throws io or no_space.
   void save_checkpoint(const std::string& path, const data::DataLoader& loader);
-  // Goes on as if training had never stopped. True: with the same bits; false: this session's fingerprint() is not the
-  // one it was written under, so results may differ in their last bits. Throws corrupt for a damaged file and
-  // invalid_argument when it is of another model, optimizer or data set; the trainer is then as it was.
+  // Goes on as if training had never stopped, also after the device was lost and everything else here throws
+  // device_lost. True: with the same bits; false: this session's fingerprint() is not the one it was written under, so
+  // results may differ in their last bits. Throws corrupt for a damaged file and invalid_argument when it is of another
+  // model, optimizer or data set; the trainer is then as it was.
   bool load_checkpoint(const std::string& path, data::DataLoader& loader);
 
   struct State;
