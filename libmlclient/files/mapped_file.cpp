@@ -44,8 +44,8 @@ void MappedFile::map(int fd) {
       base_ = static_cast<std::byte*>(base);
   }
   if (error != 0) {
-    throw Error(Code::io,
-                "'" + path_ + "' cannot be read: " + (error == EINVAL ? "it is no regular file" : std::strerror(error)));
+    throw Error(Code::io, "'" + path_ + "' cannot be read: " +
+                              (error == EINVAL ? "it is no regular file" : std::strerror(error)));
   }
   if (base_ != nullptr) madvise(base_, size_, MADV_DONTFORK);
 }

@@ -79,8 +79,9 @@ ML_C_API const char* ml_last_error(void);
 ML_C_API const char* ml_version(void);
 
 /*
- * Opens the session that this process uses. transport: "embedded", "unix:PATH" (a daemon's socket), or null for $MLACCEL
- * or what is found; device: "cpu", "reference", a daemon's device, or null for the default; threads: 0 for the default. Not needed: the first call that needs a session opens it.
+ * Opens the session that this process uses. transport: "embedded", "unix:PATH" (a daemon's socket), or null for
+ * $MLACCEL or what is found; device: "cpu", "reference", a daemon's device, or null for the default; threads: 0 for the
+ * default. Not needed: the first call that needs a session opens it.
  */
 ML_C_API int32_t ml_connect(const char* transport, const char* device, int32_t threads);
 
