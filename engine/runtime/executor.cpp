@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/runtime/clock.h"
+#include "engine/runtime/queue.h"
 
 namespace ml::runtime {
 
@@ -19,19 +20,22 @@ Executor::~Executor() {
   thread_.join();
 }
 
-bool Executor::hand_over(Task& task) {
+bool Executor::hand_over(Task& task, std::uint64_t now) {
   if (outstanding_ == kDepth) return false;
+  if (outstanding_ == 0) since_ = now;
   work_.put(&task);
   ++outstanding_;
   queue_ = task.queue;
+  user_ = task.queue->turn.user;
   sleeper_.wake();
   return true;
 }
 
-Task* Executor::take_back() {
+Task* Executor::take_back(std::uint64_t now) {
   Task* task = nullptr;
   if (!results_.take(task)) return nullptr;
   --outstanding_;
+  since_ = now;
   return task;
 }
 

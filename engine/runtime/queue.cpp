@@ -14,6 +14,9 @@ namespace ml::runtime {
 namespace {
 
 constexpr std::size_t kBatch = 32;  // descriptors taken before other queues have their turn
+// Deadlines are looked at no more often than this, and than a deep queue makes bearable; ns.
+constexpr std::uint64_t kDeadlineInterval = 50'000;
+constexpr std::uint64_t kDeadlineCost = 100;
 
 bool needs_call(std::uint32_t opcode) {
   return opcode == MLRING_OP_COMPILE || opcode == MLRING_OP_EXECUTE || opcode == MLRING_OP_COPY ||
@@ -41,6 +44,8 @@ Queue::Queue(RingThread& thread, Session& session, std::unique_ptr<QueueMemory> 
     tasks_[slot].queue = this;
     tasks_[slot].slot = slot;
   }
+  turn.queue = this;
+  turn.priority = options_.priority;
 }
 
 Queue::~Queue() { assert(drained() && awaited_by_.empty()); }
@@ -50,18 +55,24 @@ bool Queue::poll(std::uint64_t now) {
   std::array<TakenDescriptor, kBatch> batch;
   const std::size_t count = ring_.take(batch, now);
   for (std::size_t i = 0; i < count; ++i) accept(batch[i], now);
-  if (ring_.fault() != MLRING_FAULT_NONE) {
-    end(MLRING_STATE_FAULTED);
-    if (options_.faulted) options_.faulted(ring_.fault());
-  }
-  if (count != 0) unpark(now);
-  return count != 0;
+  end_if_faulted();
+  if (count == 0 && !ring_.unpublished()) return false;
+  thread_.note_moved(*this);
+  unpark(now);
+  return true;
+}
+
+void Queue::end_if_faulted() {
+  if (ring_.fault() == MLRING_FAULT_NONE || ended_) return;
+  end(MLRING_STATE_FAULTED);
+  if (options_.faulted) options_.faulted(ring_.fault());
 }
 
 void Queue::publish(std::uint64_t now) {
   if (ended_) return;
   if (busy_ != 0) ring_.add_busy(std::exchange(busy_, 0));
   ring_.publish();  // what was refused while taking, too
+  end_if_faulted();
   // A client that got an answer soon asks again.
   if (std::exchange(answered_, false)) unpark(now);
 }
@@ -82,7 +93,8 @@ void Queue::accept(const TakenDescriptor& taken, std::uint64_t now) {
   task.stage = Task::Stage::ordered;
   if (task.descriptor.deadline != 0) {
     if (task.descriptor.deadline <= now) return finish(task, MLRING_TIMEOUT, "the deadline had passed already");
-    thread_.note_deadline(task.descriptor.deadline);
+    if (next_deadline == 0 || task.descriptor.deadline < next_deadline)
+      thread_.note_deadline(*this, task.descriptor.deadline);
   }
   if (needs_call(task.descriptor.opcode)) task.call = thread_.acquire_call();
   if (!prepare(task)) return finish(task);
@@ -207,24 +219,23 @@ bool Queue::settle() {
     any = true;
     proceed(*task);
   }
-  wake_awaiting();
-  return any;
+  return wake_awaiting() || any;
 }
 
-// WAITs, of any queue, for what this one has completed by now; all of them when it has ended.
-void Queue::wake_awaiting() {
-  if (awaited_by_.empty()) return;
+// WAITs, of any queue, for what this one has completed by now; all of them when it has ended. True: there were some.
+bool Queue::wake_awaiting() {
+  if (awaited_by_.empty()) return false;
   const std::uint64_t completed = ring_.completed_sequence();
-  std::erase_if(awaited_by_, [&](Task* task) {
-    const bool reached = task->stage == Task::Stage::waiting && task->descriptor.operand < completed;
-    if (!ended_ && !reached) return false;
-    task->awaited = nullptr;
-    if (ended_)
-      task->queue->finish(*task, MLRING_NOT_FOUND, "the queue that it waits for has ended");
-    else
-      task->queue->finish(*task);
-    return true;
-  });
+  return 0 != std::erase_if(awaited_by_, [&](Task* task) {
+           const bool reached = task->stage == Task::Stage::waiting && task->descriptor.operand < completed;
+           if (!ended_ && !reached) return false;
+           task->awaited = nullptr;
+           if (ended_)
+             task->queue->finish(*task, MLRING_NOT_FOUND, "the queue that it waits for has ended");
+           else
+             task->queue->finish(*task);
+           return true;
+         });
 }
 
 // ---- doing --------------------------------------------------------------------------------------------------------
@@ -272,6 +283,16 @@ void Queue::start_execute(Task& task) {
 void Queue::make_ready(Task& task) {
   task.stage = Task::Stage::ready;
   ready_.push_back(task);
+  thread_.fair_share().wait(turn);
+}
+
+Task& Queue::give_ready() {
+  Task& task = *ready_.pop_front();
+  task.stage = Task::Stage::running;
+  task.share = thread_.fair_share().give(turn);
+  if (ready_.empty()) thread_.fair_share().stop_waiting(turn);
+  ++away_;
+  return task;
 }
 
 void Queue::hand_to_compiler(Task& task) {
@@ -294,6 +315,7 @@ void Queue::come_back(Task& task) {
   }
   const std::uint64_t taken = task.ended - task.started;
   busy_ += taken;
+  if (!was_compiling) thread_.fair_share().take_back(turn, task.share, taken);
   (was_compiling ? session_.compile_ns : session_.busy_ns).add(taken);
   finish(task);
 }
@@ -325,7 +347,7 @@ std::uint64_t Queue::expire(std::uint64_t now) {
       finish(task, MLRING_TIMEOUT, "the deadline passed before it began");
     }
   }
-  return next;
+  return next == 0 ? 0 : std::max(next, now + kDeadlineInterval + kDeadlineCost * tasks_.size());
 }
 
 // ---- answering ----------------------------------------------------------------------------------------------------
@@ -337,6 +359,7 @@ void Queue::finish(Task& task, std::int32_t status, std::string_view message) {
 
 void Queue::finish(Task& task) {
   if (task.list != nullptr) task.list->remove(task);
+  if (task.stage == Task::Stage::ready && ready_.empty()) thread_.fair_share().stop_waiting(turn);
   if (task.awaited != nullptr) std::erase(task.awaited->awaited_by_, &task);
   task.awaited = nullptr;
   mlring_completion answer{};
@@ -361,6 +384,7 @@ void Queue::finish(Task& task) {
   ring_.complete(task.slot, answer, task.message);
   task.message.clear();
   answered_ = true;
+  thread_.note_moved(*this);
   while (Task* waiter = task.waiters.pop_front()) unblocked_.push_back(*waiter);
 }
 
@@ -398,6 +422,7 @@ mlring_handle Queue::keep_result(Task& task) {
 void Queue::end(std::uint32_t state) {
   if (ended_) return;
   ended_ = true;
+  thread_.note_moved(*this);
   for (Task& task : tasks_) {
     if (task.stage == Task::Stage::none) continue;
     if (task.stage == Task::Stage::compiling || task.stage == Task::Stage::running)
@@ -420,15 +445,16 @@ void Queue::close(std::uint32_t state, std::function<void()> drained) {
 }
 
 bool Queue::park_if_idle(std::uint64_t now, std::uint64_t limit) {
-  if (ended_ || ring_.parked()) return true;
   if (now - last_active_ < limit) return false;
-  return ring_.park();
+  return ring_.park();  // with what came meanwhile it stays awake
 }
 
 void Queue::unpark(std::uint64_t now) {
   if (ended_) return;
-  ring_.unpark();
   last_active_ = now;
+  if (!ring_.parked()) return;
+  ring_.unpark();
+  thread_.poller().woke(*this);
 }
 
 }  // namespace ml::runtime

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/runtime/fair_share.h"
+#include "engine/runtime/poller.h"
 #include "engine/runtime/queue_memory.h"
 #include "engine/runtime/session.h"
 #include "engine/runtime/task.h"
@@ -35,26 +37,25 @@ class Queue {
 
   const QueueMemory& memory() const { return *memory_; }
   Session& session() const { return session_; }
-  mlring_handle handle{};  // in the session's table
+  mlring_handle handle{};      // in the session's table
+  Poller::Place poller_place;  // these two are the ring thread's
+  FairShare::Place turn;
 
   // Takes what is there, up to a batch. True: there was something.
   bool poll(std::uint64_t now);
-  // Starts what may start now. True: there was something.
+  // Starts what may start now. True: there was something. Wanted once the queue has told the thread that it moved.
   bool settle();
-  // Shows the client what was answered.
+  // Shows the client what was answered. Wanted then, too.
   void publish(std::uint64_t now);
+  bool moved = false;  // the thread has been told
 
   // A task that came back from an executor or the compile thread.
   void come_back(Task& task);
-  // The next task for an executor, or null.
-  bool has_ready() const { return !ready_.empty(); }
-  Task* pop_ready() { return ready_.pop_front(); }
-  void leaves(Task& task) {
-    task.stage = Task::Stage::running;
-    ++away_;
-  }
-  // Stops what is past its deadline. The next one to look at, or 0.
+  // The next task for an executor, of which there is one.
+  Task& give_ready();
+  // Stops what is past its deadline, and says when to look again, or 0. The thread has been told of the earliest.
   std::uint64_t expire(std::uint64_t now);
+  std::uint64_t next_deadline = 0;  // 0: none
 
   // Ends it for good: what has not started is dropped, what runs is stopped.
   void end(std::uint32_t state);
@@ -65,7 +66,7 @@ class Queue {
   void close(std::uint32_t state, std::function<void()> drained);
   bool closing() const { return closing_; }
 
-  bool parked() const { return ring_.parked(); }
+  std::uint32_t seen_tail() const { return ring_.seen_tail(); }
   // Parks it when it has been idle for so long; true when it is parked.
   bool park_if_idle(std::uint64_t now, std::uint64_t limit);
   void unpark(std::uint64_t now);
@@ -89,12 +90,13 @@ class Queue {
   void make_ready(Task& task);
   void hand_to_compiler(Task& task);
 
+  void end_if_faulted();
   void finish(Task& task);
   void finish(Task& task, std::int32_t status, std::string_view message = {});
   mlring_handle keep_result(Task& task);
   void count(const Task& task);
   bool in_flight(const Call::Before& before) const;
-  void wake_awaiting();
+  bool wake_awaiting();
 
   RingThread& thread_;
   Session& session_;

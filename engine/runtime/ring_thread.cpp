@@ -10,13 +10,14 @@
 namespace ml::runtime {
 namespace {
 
-// How often a parked ring is looked at while the thread is awake for others, in turns of its loop.
-constexpr std::uint32_t kParkedInterval = 64;
-// Deadlines are looked at no more often than this.
-constexpr std::uint64_t kDeadlineInterval = 50'000;
-// How long a queue waits for an executor before one more is started, and how many more there may be.
+// How long a task runs before one more executor takes the place of its own, ns, and how many more there may be.
 constexpr std::uint64_t kPatience = 10'000'000;
-constexpr std::size_t kRelief = 8;
+constexpr std::size_t kRelief = 48;
+// How many tasks of one user may run for so long side by side.
+constexpr std::size_t kLongOfOneUser = 8;
+// A queue whose tasks are shorter gets its next one onto the executor behind the one that runs, so that there is no gap
+// between them; whoever comes meanwhile waits for one more of them.
+constexpr std::uint64_t kShort = 1'000'000;
 
 }  // namespace
 
@@ -28,7 +29,9 @@ struct RingThread::ControlCall {
 
 RingThread::RingThread(Device& device, const ThreadOptions& options)
     : device_(device), options_(options), most_executors_(options.executors + kRelief), compiler_(device, wakeup_) {
-  for (std::uint32_t i = 0; i < options.executors; ++i) add_executor();
+  for (std::uint32_t i = 0; i < options.executors; ++i) {
+    executors_.push_back(std::make_unique<Executor>(device_, wakeup_, options_.spin, i));
+  }
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "ml-ring");
 }
@@ -100,16 +103,25 @@ bool RingThread::run_control_calls() {
 
 void RingThread::add_queue(Queue& queue) {
   wakeup_.add(queue, queue.memory().doorbell_fd());
-  queue.unpark(monotonic_now());
-  queues_.push_back(&queue);
+  ++queues_;
+  moved_.reserve(queues_);
+  with_deadlines_.reserve(queues_);
+  poller_.add(queue);
+  fair_share_.join(queue.turn, queue.session().limits.user);
 }
 
 void RingThread::remove_queue(Queue& queue) {
   wakeup_.remove(queue.memory().doorbell_fd());
-  std::erase(queues_, &queue);
+  fair_share_.leave(queue.turn);
+  poller_.remove(queue);
+  std::erase(moved_, &queue);
+  std::erase(with_deadlines_, &queue);
+  --queues_;
 }
 
-void RingThread::note_deadline(std::uint64_t deadline) {
+void RingThread::note_deadline(Queue& queue, std::uint64_t deadline) {
+  if (queue.next_deadline == 0) with_deadlines_.push_back(&queue);
+  queue.next_deadline = deadline;
   next_deadline_ = next_deadline_ == 0 ? deadline : std::min(next_deadline_, deadline);
 }
 
@@ -132,34 +144,25 @@ void RingThread::release_call(Call* call) {
 void RingThread::run() {
   while (!stop_.load(std::memory_order_acquire)) {
     const std::uint64_t now = monotonic_now();
-    bool busy = poll_queues(now);
-    busy |= collect();
+    bool busy = poller_.poll(now);
+    busy |= collect(now);
     busy |= run_control_calls();
     busy |= expire(now);
     settle();
     busy |= dispatch(now);
-    for (Queue* queue : queues_) queue->publish(now);
+    publish(now);
     if (busy) continue;
-    if (park_idle(now))
+    if (poller_.park_idle(now, options_.park))
       sleep(now);
     else
       relax();
   }
 }
 
-bool RingThread::poll_queues(std::uint64_t now) {
-  const bool parked_too = ++turn_ % kParkedInterval == 0;
-  bool busy = false;
-  for (Queue* queue : queues_) {
-    if (parked_too || !queue->parked()) busy |= queue->poll(now);
-  }
-  return busy;
-}
-
-bool RingThread::collect() {
+bool RingThread::collect(std::uint64_t now) {
   bool any = false;
   for (const std::unique_ptr<Executor>& executor : executors_) {
-    while (Task* task = executor->take_back()) {
+    while (Task* task = executor->take_back(now)) {
       task->queue->come_back(*task);
       any = true;
     }
@@ -173,85 +176,94 @@ bool RingThread::collect() {
 
 // Until nothing moves any more: what one queue finishes may start something on another.
 void RingThread::settle() {
-  for (bool moved = true; moved;) {
-    moved = false;
-    for (Queue* queue : queues_) moved |= queue->settle();
+  for (bool any = true; any;) {
+    any = false;
+    for (std::size_t i = 0; i < moved_.size(); ++i) any |= moved_[i]->settle();
   }
 }
 
-// One task of each queue in turn, as long as an executor is free for it.
+void RingThread::publish(std::uint64_t now) {
+  for (Queue* queue : moved_) {
+    queue->moved = false;
+    queue->publish(now);
+  }
+  moved_.clear();
+}
+
+// As long as there is an executor for the task that is next: nobody else's goes before it.
 bool RingThread::dispatch(std::uint64_t now) {
   bool any = false;
-  for (std::size_t without = 0; without < queues_.size();) {
-    next_queue_ = (next_queue_ + 1) % queues_.size();
-    Queue& queue = *queues_[next_queue_];
-    Executor* executor = queue.has_ready() ? executor_for(queue) : nullptr;
-    if (executor == nullptr) {
-      ++without;
+  while (FairShare::Place* next = fair_share_.next()) {
+    Executor* executor = executor_for(*next->queue, now);
+    if (executor == nullptr && next->user->held_back) continue;
+    if (executor == nullptr) break;
+    any = true;
+    executor->hand_over(next->queue->give_ready(), now);
+  }
+  return any;
+}
+
+// A free one, or the one that works for this queue already: nobody waits behind another's plan. A plan may run for
+// long, or for ever: one that has run for a while doesn't count as working any more, so that one more executor takes
+// its place. So many plans of one user hold back only that user.
+Executor* RingThread::executor_for(const Queue& queue, std::uint64_t now) {
+  Executor* idle = nullptr;
+  Executor* own = nullptr;
+  std::size_t working = 0, long_of_user = 0;
+  for (const std::unique_ptr<Executor>& executor : executors_) {
+    if (executor->outstanding() == 0) {
+      if (idle == nullptr) idle = executor.get();
       continue;
     }
-    without = 0;
-    any = true;
-    Task& task = *queue.pop_ready();
-    queue.leaves(task);
-    executor->hand_over(task);
-  }
-  return relieve(now) || any;
-}
-
-// A free one, or the one that works for this queue already: nobody waits behind another's plan.
-Executor* RingThread::executor_for(const Queue& queue) {
-  Executor* own = nullptr;
-  for (const std::unique_ptr<Executor>& executor : executors_) {
-    if (executor->outstanding() == 0) return executor.get();
+    if (now - executor->since() < kPatience)
+      ++working;
+    else if (executor->user() == queue.turn.user)
+      ++long_of_user;
     if (executor->serves(queue) && executor->outstanding() < Executor::kDepth) own = executor.get();
   }
-  return own;
-}
-
-// A plan may run for long, or for ever: when queues wait for it without an executor of their own, they get one. True:
-// there is one more.
-bool RingThread::relieve(std::uint64_t now) {
-  const bool starved = std::ranges::any_of(queues_, [this](const Queue* queue) {
-    return queue->has_ready() && std::ranges::none_of(executors_, [queue](const std::unique_ptr<Executor>& executor) {
-             return executor->serves(*queue);
-           });
-  });
-  if (!starved || executors_.size() >= most_executors_) {
-    starved_since_ = 0;
-  } else if (starved_since_ == 0) {
-    starved_since_ = now;
-  } else if (now - starved_since_ >= kPatience) {
-    starved_since_ = 0;
-    try {
-      add_executor();
-      return true;
-    } catch (const std::exception&) {  // no more threads or streams: they wait
-      most_executors_ = executors_.size();
-    }
+  if (long_of_user == kLongOfOneUser) {
+    FairShare::hold_back(*queue.turn.user);
+    return nullptr;
   }
-  return false;
+  if (working < options_.executors) {
+    if (idle != nullptr) return idle;
+    if (executors_.size() < most_executors_ && add_executor()) return executors_.back().get();
+  }
+  return queue.turn.usual < kShort ? own : nullptr;
 }
 
-void RingThread::add_executor() {
-  executors_.push_back(
-      std::make_unique<Executor>(device_, wakeup_, options_.spin, static_cast<std::uint32_t>(executors_.size())));
+bool RingThread::add_executor() {
+  try {
+    executors_.push_back(
+        std::make_unique<Executor>(device_, wakeup_, options_.spin, static_cast<std::uint32_t>(executors_.size())));
+    return true;
+  } catch (const std::exception&) {  // no more threads or streams: they wait
+    most_executors_ = executors_.size();
+    return false;
+  }
 }
 
 bool RingThread::expire(std::uint64_t now) {
   if (next_deadline_ == 0 || now < next_deadline_) return false;
   next_deadline_ = 0;
-  for (Queue* queue : queues_) {
-    const std::uint64_t next = queue->expire(now);
-    if (next != 0) note_deadline(std::max(next, now + kDeadlineInterval));
-  }
+  std::erase_if(with_deadlines_, [this, now](Queue* queue) {
+    if (queue->next_deadline <= now) queue->next_deadline = queue->expire(now);
+    if (queue->next_deadline == 0) return true;
+    next_deadline_ = next_deadline_ == 0 ? queue->next_deadline : std::min(next_deadline_, queue->next_deadline);
+    return false;
+  });
   return true;
 }
 
-bool RingThread::park_idle(std::uint64_t now) {
-  bool all = true;
-  for (Queue* queue : queues_) all &= queue->park_if_idle(now, options_.park);
-  return all;
+// When a task that waits gets an executor though none has come free; 0: none waits.
+std::uint64_t RingThread::next_relief(std::uint64_t now) const {
+  if (!fair_share_.anybody_waits() || executors_.size() == most_executors_) return 0;
+  std::uint64_t next = 0;
+  for (const std::unique_ptr<Executor>& executor : executors_) {
+    const std::uint64_t until = executor->since() + kPatience;
+    if (executor->outstanding() != 0 && until > now) next = next == 0 ? until : std::min(next, until);
+  }
+  return next;
 }
 
 void RingThread::sleep(std::uint64_t now) {
@@ -263,9 +275,13 @@ void RingThread::sleep(std::uint64_t now) {
     return compiler_.has_results();
   };
   std::uint64_t until = next_deadline_;
-  if (starved_since_ != 0)
-    until = until == 0 ? starved_since_ + kPatience : std::min(until, starved_since_ + kPatience);
-  wakeup_.sleep(until, has_work, [now](Queue& queue) { queue.unpark(now); });
+  for (const std::uint64_t other : {next_relief(now)}) {
+    if (other != 0) until = until == 0 ? other : std::min(until, other);
+  }
+  wakeup_.sleep(until, has_work);
+  const std::uint64_t awake = monotonic_now();
+  poller_.slept(awake);
+  wakeup_.take_rung([awake](Queue& queue) { queue.unpark(awake); });
 }
 
 }  // namespace ml::runtime

@@ -1,9 +1,9 @@
 // The thread that answers: it polls the rings, orders descriptors, hands work to executors and the compile thread, and
 // writes completions. It never computes and never compiles, so a queue's NOP never waits for another's training step.
 //
-// While something happens it polls. A ring without work is parked after a while; when all are, the thread sleeps until
-// a doorbell, an executor or a control call wakes it. Between sleeps, parked rings are looked at now and then, so no
-// doorbell has to be read while it is awake.
+// While something happens it polls. A ring without work is parked after a while (poller.h); when all are, the thread
+// sleeps until a doorbell, an executor or a control call wakes it. A turn of its loop costs what the queues cost that
+// are awake or have moved: those that do nothing are in none of its lists.
 #pragma once
 
 #include <atomic>
@@ -18,6 +18,8 @@
 #include "engine/runtime/compile_thread.h"
 #include "engine/runtime/event_bell.h"
 #include "engine/runtime/executor.h"
+#include "engine/runtime/fair_share.h"
+#include "engine/runtime/poller.h"
 #include "engine/runtime/queue.h"
 #include "engine/runtime/reaper.h"
 #include "engine/runtime/wakeup.h"
@@ -53,7 +55,13 @@ class RingThread {
   Device& device() const { return device_; }
   void add_queue(Queue& queue);
   void remove_queue(Queue& queue);
-  void note_deadline(std::uint64_t deadline);
+  void note_deadline(Queue& queue, std::uint64_t deadline);
+  void note_moved(Queue& queue) {
+    if (!queue.moved) moved_.push_back(&queue);
+    queue.moved = true;
+  }
+  Poller& poller() { return poller_; }
+  FairShare& fair_share() { return fair_share_; }
   void compile(Task& task) { compiler_.hand_over(task); }
   Call* acquire_call();
   void release_call(Call* call);
@@ -62,16 +70,15 @@ class RingThread {
   struct ControlCall;
 
   void run();
-  bool poll_queues(std::uint64_t now);
-  bool collect();
+  bool collect(std::uint64_t now);
   bool dispatch(std::uint64_t now);
-  Executor* executor_for(const Queue& queue);
-  bool relieve(std::uint64_t now);
-  void add_executor();
+  Executor* executor_for(const Queue& queue, std::uint64_t now);
+  bool add_executor();
   void settle();
+  void publish(std::uint64_t now);
   bool run_control_calls();
   bool expire(std::uint64_t now);
-  bool park_idle(std::uint64_t now);
+  std::uint64_t next_relief(std::uint64_t now) const;
   void sleep(std::uint64_t now);
 
   Device& device_;
@@ -82,15 +89,16 @@ class RingThread {
   Wakeup wakeup_;
   std::vector<std::unique_ptr<Executor>> executors_;
   std::size_t most_executors_;
-  std::uint64_t starved_since_ = 0;  // 0: no queue waits for an executor
   CompileThread compiler_;
 
-  std::vector<Queue*> queues_;
+  Poller poller_;
+  FairShare fair_share_;
+  std::size_t queues_ = 0;
+  std::vector<Queue*> moved_;           // something to settle or to publish
+  std::vector<Queue*> with_deadlines_;  // those whose next_deadline isn't 0
+  std::uint64_t next_deadline_ = 0;     // the earliest of them
   std::vector<std::unique_ptr<Call>> calls_;
   std::vector<Call*> free_calls_;
-  std::size_t next_queue_ = 0;  // whose turn it is to be given an executor
-  std::uint32_t turn_ = 0;
-  std::uint64_t next_deadline_ = 0;  // 0: none
 
   std::mutex control_mutex_;
   std::condition_variable control_done_;

@@ -107,6 +107,7 @@ struct Task {
   std::shared_ptr<Memory> made_memory;
   std::shared_ptr<Program> made_program;
   std::uint64_t charged = 0;  // to the session, given back unless the task makes something of it
+  std::uint64_t share = 0;    // of device time that its user was charged with in advance, ns
 
   void fail(std::int32_t why, std::string_view text) {
     status = why;

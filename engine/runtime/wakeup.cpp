@@ -5,7 +5,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -15,6 +14,8 @@
 
 namespace ml::runtime {
 namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
 
 [[noreturn]] void refuse(const char* what) {
   throw Error(Code::io, std::string(what) + ": " + std::strerror(errno), "ring thread");
@@ -51,14 +52,15 @@ void Wakeup::wake() {
 }
 
 void Wakeup::wait(std::uint64_t deadline) {
-  int timeout = -1;
+  timespec left{};
   if (deadline != 0) {
     const std::uint64_t now = monotonic_now();
-    const std::uint64_t left = deadline > now ? (deadline - now) / 1'000'000 + 1 : 0;
-    timeout = static_cast<int>(std::min<std::uint64_t>(left, 60'000));
+    const std::uint64_t nanoseconds = deadline > now ? deadline - now : 0;
+    left.tv_sec = static_cast<time_t>(nanoseconds / kSecond);
+    left.tv_nsec = static_cast<long>(nanoseconds % kSecond);
   }
   epoll_event events[kBatch];
-  const int count = epoll_wait(epoll_, events, kBatch, timeout);
+  const int count = epoll_pwait2(epoll_, events, kBatch, deadline != 0 ? &left : nullptr, nullptr);
   for (int i = 0; i < count; ++i) {
     if (events[i].data.ptr != nullptr) rung_[rung_count_++] = static_cast<Queue*>(events[i].data.ptr);
   }

@@ -23,12 +23,15 @@ class Wakeup {
   void wake();
 
   // The ring thread: sleeps until `deadline` (CLOCK_MONOTONIC ns, 0: none), unless ready() says that there is work.
-  // rung(queue) is called for each queue whose doorbell rang.
-  template <class Ready, class Rung>
-  void sleep(std::uint64_t deadline, Ready ready, Rung rung) {
+  template <class Ready>
+  void sleep(std::uint64_t deadline, Ready ready) {
     asleep_.announce();
     if (!ready()) wait(deadline);
     asleep_.clear();
+  }
+  // Calls rung(queue) for each queue whose doorbell rang meanwhile.
+  template <class Rung>
+  void take_rung(Rung rung) {
     for (int i = 0; i < rung_count_; ++i) rung(*rung_[i]);
     rung_count_ = 0;
   }

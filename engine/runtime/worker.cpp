@@ -219,6 +219,10 @@ mlring_handle Worker::add_program(Session& session, std::shared_ptr<Program> pro
   return handle;
 }
 
+void Worker::set_weight(std::uint32_t user, std::uint32_t weight) {
+  thread_->post([this, user, weight] { thread_->fair_share().set_weight(user, weight); });
+}
+
 Worker::SessionUse Worker::use_of(const Session& session) {
   return {session.busy_ns.get(),     session.compile_ns.get(), session.charged.get(),
           session.arena_bytes.get(), session.executions.get(), session.failures.get()};

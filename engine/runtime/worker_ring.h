@@ -71,6 +71,10 @@ class WorkerRing {
   uint32_t fault() const { return fault_; }
   // Descriptors taken and not answered yet.
   uint32_t in_flight() const { return taken_ - completed_; }
+  // Are there completions that publish() would show?
+  bool unpublished() const { return completed_ != published_; }
+  // The client's tail, as it was seen last.
+  uint32_t seen_tail() const { return tail_; }
   // The first sequence that is not completed with all before it.
   uint64_t completed_sequence() const { return oldest_ == none ? taken_sequence_ : in_flight_[oldest_].sequence; }
 
