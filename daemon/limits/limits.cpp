@@ -51,6 +51,10 @@ void Limits::take(std::uint32_t uid, Resource resource, std::uint64_t amount) {
                   "user " + std::to_string(uid) + " holds " + amount_text(row, held) + " " + row.plural +
                       " and wants " + amount_text(row, amount) + " more, the limit is " + amount_text(row, most),
                   row.name, row.hint);
+  count(uid, resource, amount);
+}
+
+void Limits::count(std::uint32_t uid, Resource resource, std::uint64_t amount) {
   if (amount > 0) usage_[uid].held[static_cast<std::size_t>(resource)] += amount;
 }
 

@@ -24,6 +24,8 @@ class Limits {
   // Counts `amount` more. Throws no_space with the resource, the uid, what it holds, what it wanted and its limit, its
   // context "limits.KEY"; then nothing is counted.
   void take(std::uint32_t uid, Resource resource, std::uint64_t amount = 1);
+  // Counts what is there already, whatever the limit.
+  void count(std::uint32_t uid, Resource resource, std::uint64_t amount = 1);
   void give(std::uint32_t uid, Resource resource, std::uint64_t amount = 1);
   std::uint64_t used(std::uint32_t uid, Resource resource) const;
   std::uint64_t limit(std::uint32_t uid, Resource resource) const;
