@@ -12,7 +12,7 @@ report() { echo "lint: $*" >&2; failed=1; }
 
 mapfile -t sources < <(git ls-files --cached --others --exclude-standard -- '*.cpp' '*.h' '*.hpp' | sort)
 mapfile -t text < <(git ls-files --cached --others --exclude-standard -- \
-  '*.cpp' '*.h' '*.hpp' '*.c' '*.py' '*.sh' '*.cmake' '*.txt' '*.md' '*.proto' '*.fbs' Makefile .ci/run)
+  '*.cpp' '*.h' '*.hpp' '*.c' '*.py' '*.sh' '*.cmake' '*.txt' '*.md' '*.proto' '*.fbs' '*.toml' '*.conf' '*.in' Makefile .ci/run)
 
 mapfile -t formatted < <(printf '%s\n' "${sources[@]}" | grep -v '^kernel/')
 clang-format --dry-run -Werror "${formatted[@]}" || report "format: run clang-format -i on the files above"
