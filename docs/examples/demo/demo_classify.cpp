@@ -1,4 +1,5 @@
-// Loads the model, shows a few test images with what they are and what the model says, and counts all 10,000.
+// Opens the model that the training job registered with the daemon, or loads one from a file; shows a few test images
+// with what they are and what the model says, and counts all 10,000.
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,8 +41,11 @@ void print_picture(const std::vector<float>& pixels, bool colour) {
 }
 
 int classify(int argc, char** argv) {
-  const auto options = demo::parse_options(argc, argv, {{"--model", ""}, {"--data", ""}}, "--model FILE --data FOLDER");
-  const ml::Model model = ml::Model::load(options.at("--model"));
+  const auto options = demo::parse_options(argc, argv, {{"--data", ""}, {"--name", "fashion"}, {"--model", "-"}},
+                                           "--data FOLDER [--name fashion | --model FILE]");
+  const bool from_file = options.at("--model") != "-";
+  const ml::Model model = from_file ? ml::Model::load(options.at("--model")) : ml::Model::open(options.at("--name"));
+  std::cerr << "running on " << ml::default_session().device() << " by " << ml::default_session().transport() << "\n\n";
   ml::data::DataLoader loader(demo::open_fashion(options.at("--data"), "t10k"), {.batch_size = 500});
 
   std::int64_t hits = 0, seen = 0;

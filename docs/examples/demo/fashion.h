@@ -17,7 +17,8 @@ const char* label(std::int64_t number);
 // "train" (60,000 images) or "t10k" (10,000) in `folder`, as files of Debian's dataset-fashion-mnist are named.
 std::shared_ptr<ml::data::IdxDataset> open_fashion(const std::string& folder, const std::string& part);
 
-// "--name value" pairs; unknown or missing ones end the program with `usage` and exit code 2.
+// "--name value" pairs; unknown ones, and missing ones whose default is empty, end the program with `usage` and exit
+// code 2. A default of "-" stands for an option that may be left out.
 std::map<std::string, std::string> parse_options(int argc, char** argv, std::map<std::string, std::string> defaults,
                                                  const std::string& usage);
 
