@@ -1,0 +1,277 @@
+#include "daemon/worker/control.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "daemon/worker/mapped_files.h"
+#include "daemon/worker/sandbox.h"
+#include "engine/runtime/devices.h"
+#include "engine/runtime/shared_ring_memory.h"
+#include "kernel/uapi/mlaccel_ring_check.h"
+#include "libmlclient/transport/failure.h"
+
+namespace ml::daemon {
+namespace {
+
+namespace wire = worker_protocol;
+using transport::Packet;
+using transport::Received;
+
+std::string text_of(const char* field, std::size_t size) { return {field, strnlen(field, size)}; }
+
+}  // namespace
+
+Control::Control(int socket) : socket_(socket), posted_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!posted_) throw Error(Code::io, std::string("eventfd: ") + std::strerror(errno), "worker");
+}
+
+Control::~Control() = default;
+
+void Control::run() {
+  pollfd watched[2] = {{socket_, POLLIN, 0}, {posted_.get(), POLLIN, 0}};
+  Packet packet;
+  for (;;) {
+    if (poll(watched, std::size(watched), -1) < 0 && errno != EINTR)
+      throw Error(Code::io, std::string("poll: ") + std::strerror(errno), "worker");
+    if ((watched[1].revents & POLLIN) != 0) run_posted();
+    if (watched[0].revents == 0) continue;
+    switch (transport::receive_packet(socket_, transport::protocol::kMaxPacket, packet)) {
+      case Received::packet: take(packet); break;
+      case Received::malformed: throw Error(Code::corrupt, "mld sent what is no packet", "worker");
+      case Received::nothing: break;
+      case Received::closed: return;
+    }
+  }
+}
+
+void Control::post(std::function<void()> action) {
+  {
+    const std::lock_guard lock(mutex_);
+    actions_.push_back(std::move(action));
+  }
+  const std::uint64_t one = 1;
+  // A full counter is readable already.
+  [[maybe_unused]] const ssize_t written = write(posted_.get(), &one, sizeof one);
+}
+
+void Control::run_posted() {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(posted_.get(), &count, sizeof count);
+  std::vector<std::function<void()>> actions;
+  {
+    const std::lock_guard lock(mutex_);
+    actions.swap(actions_);
+  }
+  for (const std::function<void()>& action : actions) action();
+}
+
+void Control::take(Packet& packet) {
+  try {
+    dispatch(packet);
+  } catch (...) {
+    fail(packet.request(), transport::failure_from(std::current_exception()));
+  }
+  packet.fds.clear();
+}
+
+template <class T>
+void Control::on(Packet& packet, std::size_t fds, void (Control::*handle)(const T&, Packet&)) {
+  const T* const message = packet.as<T>();
+  if (message == nullptr || packet.fds.size() != fds) {
+    throw Error(Code::invalid_argument, "request " + std::to_string(packet.kind()) + " has " +
+                                            std::to_string(packet.bytes.size()) + " bytes and " +
+                                            std::to_string(packet.fds.size()) + " files, not " +
+                                            std::to_string(sizeof(T)) + " and " + std::to_string(fds));
+  }
+  (this->*handle)(*message, packet);
+}
+
+void Control::dispatch(Packet& packet) {
+  const auto kind = static_cast<wire::Kind>(packet.kind());
+  if ((worker_ == nullptr) != (kind == wire::Kind::configure))
+    throw Error(Code::invalid_argument, "CONFIGURE comes first, and once");
+  switch (kind) {
+    case wire::Kind::configure: return on(packet, 2, &Control::configure);
+    case wire::Kind::open_session: return on(packet, 0, &Control::open_session);
+    case wire::Kind::close_session: return on(packet, 0, &Control::close_session);
+    case wire::Kind::open_queue: return on(packet, 4, &Control::open_queue);
+    case wire::Kind::close_queue: return on(packet, 0, &Control::close_queue);
+    case wire::Kind::add_arena: return on(packet, 1, &Control::add_arena);
+    case wire::Kind::remove_arena: return on(packet, 0, &Control::remove_arena);
+    case wire::Kind::load_model: return on(packet, 1, &Control::load_model);
+    case wire::Kind::open_model: return on(packet, 0, &Control::open_model);
+    case wire::Kind::unload_model: return on(packet, 0, &Control::unload_model);
+    case wire::Kind::set_weight: return on(packet, 0, &Control::set_weight);
+    case wire::Kind::statistics: return on(packet, 0, &Control::statistics);
+    case wire::Kind::ready:
+    case wire::Kind::queue_opened:
+    case wire::Kind::arena_added:
+    case wire::Kind::model_opened:
+    case wire::Kind::session_statistics:
+    case wire::Kind::session_ended: break;
+  }
+  throw Error(Code::unsupported, "there is no request " + std::to_string(packet.kind()));
+}
+
+// mld reads always, and sends without waiting: a full socket is empty in a moment.
+void Control::check_sent(bool sent) {
+  if (sent || errno == EPIPE || errno == ECONNRESET) return;  // run() sees the end
+  throw Error(Code::io, std::string("answering mld: ") + std::strerror(errno), "worker");
+}
+
+template <class T>
+void Control::answer(std::uint64_t request, wire::Kind kind, T message, std::string_view text,
+                     std::span<const int> fds) {
+  message.header = {};
+  message.header.kind = static_cast<std::uint32_t>(kind);
+  message.header.request = request;
+  check_sent(transport::send_message(socket_, message, text, fds));
+}
+
+void Control::done(std::uint64_t request) {
+  transport::protocol::Done message{};
+  message.header.kind = static_cast<std::uint32_t>(transport::protocol::Kind::done);
+  message.header.request = request;
+  check_sent(transport::send_message(socket_, message));
+}
+
+void Control::fail(std::uint64_t request, const Error& error) {
+  check_sent(transport::send_failure(socket_, request, error));
+}
+
+Control::Session& Control::find(std::uint64_t session) {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) throw Error(Code::not_found, "the worker has no session " + std::to_string(session));
+  return found->second;
+}
+
+void Control::configure(const wire::Configure& wanted, Packet& packet) {
+  const int threads = wanted.threads != 0 ? static_cast<int>(wanted.threads) : runtime::usable_cpus();
+  runtime::WorkerOptions options;
+  worker_ = std::make_unique<runtime::Worker>(
+      runtime::create_device(text_of(wanted.backend, sizeof wanted.backend), threads), options);
+  models_ =
+      std::make_unique<Models>(worker_->device(), [this](std::function<void()> action) { post(std::move(action)); });
+  const std::string fingerprint = worker_->device().fingerprint();
+  // Nothing of a client's has come yet.
+  restrict_system_calls();
+  answer(packet.request(), wire::Kind::ready, wire::Ready{}, fingerprint);
+}
+
+void Control::open_session(const wire::OpenSession& wanted, Packet& packet) {
+  if (wanted.session == 0 || sessions_.contains(wanted.session))
+    throw Error(Code::invalid_argument, "session " + std::to_string(wanted.session) + " is there already");
+  runtime::SessionLimits limits;
+  limits.number = wanted.session;
+  limits.user = wanted.uid;
+  limits.queues = wanted.queues;
+  limits.arenas = wanted.arenas;
+  limits.handles = wanted.handles;
+  limits.plans = wanted.plans;
+  limits.device_bytes = wanted.device_bytes;
+  limits.graph_bytes = wanted.graph_bytes;
+  limits.scratch_bytes = wanted.scratch_bytes;
+  sessions_[wanted.session] = {&worker_->create_session(limits), {}};
+  done(packet.request());
+}
+
+void Control::close_session(const wire::CloseSession& wanted, Packet& packet) {
+  runtime::Session* const session = find(wanted.session).session;
+  sessions_.erase(wanted.session);
+  worker_->close_session(*session, [this, request = packet.request()] { post([this, request] { done(request); }); });
+}
+
+void Control::open_queue(const wire::OpenQueue& wanted, Packet& packet) {
+  Session& session = find(wanted.session);
+  if (session.queues.contains(wanted.queue))
+    throw Error(Code::invalid_argument, "queue " + std::to_string(wanted.queue) + " is there already");
+  const runtime::QueueFiles files{packet.fds[0].get(), packet.fds[1].get(), packet.fds[2].get(), packet.fds[3].get()};
+  auto memory = std::make_unique<runtime::SharedRingMemory>(files, wanted.depth);
+  const int completion = memory->completion_fd();
+  runtime::QueueOptions options;
+  options.priority = wanted.priority;
+  options.faulted = [this, number = wanted.session](std::uint32_t fault) {
+    post([this, number, fault] { queue_faulted(number, fault); });
+  };
+  runtime::Queue& queue = worker_->attach_queue(*session.session, std::move(memory), std::move(options));
+  session.queues[wanted.queue] = &queue;
+  wire::QueueOpened opened{};
+  opened.handle = queue.handle;
+  answer(packet.request(), wire::Kind::queue_opened, opened, {}, std::span(&completion, 1));
+}
+
+void Control::close_queue(const wire::CloseQueue& wanted, Packet& packet) {
+  auto node = find(wanted.session).queues.extract(wanted.queue);
+  if (!node) throw Error(Code::not_found, "the session has no queue " + std::to_string(wanted.queue));
+  worker_->close_queue(*node.mapped(),
+                       [this, request = packet.request()] { post([this, request] { done(request); }); });
+}
+
+void Control::queue_faulted(std::uint64_t session, std::uint32_t fault) {
+  if (!sessions_.contains(session)) return;  // closed in the meantime
+  wire::SessionEnded ended{};
+  ended.session = session;
+  ended.fault = fault;
+  answer(0, wire::Kind::session_ended, ended, mlring_fault_text(fault));
+}
+
+void Control::add_arena(const wire::AddArena& wanted, Packet& packet) {
+  runtime::Session& session = *find(wanted.session).session;
+  void* const base = map_arena(packet.fds[0].get(), wanted.bytes);
+  wire::ArenaAdded added{};
+  added.arena = worker_->add_mapped_arena(session, base, wanted.bytes);
+  answer(packet.request(), wire::Kind::arena_added, added);
+}
+
+void Control::remove_arena(const wire::RemoveArena& wanted, Packet& packet) {
+  worker_->remove_mapped_arena(*find(wanted.session).session, wanted.arena);
+  done(packet.request());
+}
+
+void Control::load_model(const wire::LoadModel& wanted, Packet& packet) {
+  models_->load(wanted.model, std::move(packet.fds[0]), wanted.bytes,
+                [this, request = packet.request()](const Error* error) {
+                  if (error != nullptr)
+                    fail(request, *error);
+                  else
+                    done(request);
+                });
+}
+
+void Control::open_model(const wire::OpenModel& wanted, Packet& packet) {
+  wire::ModelOpened opened{};
+  opened.program = worker_->add_program(*find(wanted.session).session, models_->find(wanted.model));
+  answer(packet.request(), wire::Kind::model_opened, opened);
+}
+
+void Control::unload_model(const wire::UnloadModel& wanted, Packet& packet) {
+  models_->unload(wanted.model);
+  done(packet.request());
+}
+
+void Control::set_weight(const wire::SetWeight& wanted, Packet& packet) {
+  worker_->set_weight(wanted.uid, wanted.weight);
+  done(packet.request());
+}
+
+void Control::statistics(const wire::Statistics& wanted, Packet& packet) {
+  wire::SessionStatistics all{};
+  all.models = models_->count();
+  all.model_bytes = models_->bytes();
+  for (auto at = sessions_.upper_bound(wanted.after); at != sessions_.end() && all.count < wire::kStatisticsEntries;
+       ++at) {
+    const runtime::Worker::SessionUse use = runtime::Worker::use_of(*at->second.session);
+    all.entries[all.count++] = {at->first,       use.busy_ns,    use.compile_ns, use.device_bytes,
+                                use.arena_bytes, use.executions, use.failures};
+  }
+  answer(packet.request(), wire::Kind::session_statistics, all);
+}
+
+}  // namespace ml::daemon
