@@ -81,8 +81,9 @@ Received receive_packet(int socket, std::size_t max_bytes, Packet& packet) {
   outer.msg_control = control;
   outer.msg_controllen = sizeof control;
   ssize_t got;
+  // ECONNRESET, once: the other end closed without reading all that it was sent. What it said before comes next.
   do got = recvmsg(socket, &outer, MSG_CMSG_CLOEXEC);
-  while (got < 0 && errno == EINTR);
+  while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? Received::nothing : Received::closed;
   take_fds(outer, packet.fds);
   if (got == 0) return Received::closed;
