@@ -178,6 +178,7 @@ void Control::open_session(const wire::OpenSession& wanted, Packet& packet) {
   limits.device_bytes = wanted.device_bytes;
   limits.graph_bytes = wanted.graph_bytes;
   limits.scratch_bytes = wanted.scratch_bytes;
+  worker_->set_weight(wanted.uid, wanted.weight);
   sessions_[wanted.session] = {&worker_->create_session(limits), {}};
   done(packet.request());
 }

@@ -90,7 +90,7 @@ void Devices::start_serving(Device& device) {
   spec.role = worker_protocol::Role::serving;
   spec.cpus = device.config.cpus;
   spec.memory_bytes = device.config.memory_bytes;
-  spec.preemption_fd = device.preemption_fd.get();
+  spec.preemption_fds = {device.preemption_fd.get()};
   WorkerEvents events;
   events.ready = [this, &device] {
     if (on_ready) on_ready(device);

@@ -160,9 +160,9 @@ void Link::configure() {
     if (alive_)
       kill(error != nullptr ? "could not start: " + std::string(error->what()) : "answered CONFIGURE wrongly");
   };
-  const std::array<int, 2> fds{running.fd(), spec.preemption_fd};
-  if (!transport::send_message(socket_.get(), message, {}, std::span(fds).first(spec.preemption_fd >= 0 ? 2 : 1)))
-    refuse(spec.name, "configuring it");
+  std::vector<int> fds{running.fd()};
+  fds.insert(fds.end(), spec.preemption_fds.begin(), spec.preemption_fds.end());
+  if (!transport::send_message(socket_.get(), message, {}, fds)) refuse(spec.name, "configuring it");
 }
 
 void Link::became_ready(const Packet& packet) {

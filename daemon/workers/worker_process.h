@@ -25,7 +25,7 @@ struct WorkerSpec {
   worker_protocol::Role role = worker_protocol::Role::serving;
   std::vector<int> cpus;
   std::uint64_t memory_bytes = 0;
-  int preemption_fd = -1;  // memfd of the PreemptionPage
+  std::vector<int> preemption_fds;  // memfds of the PreemptionPage of each device
 };
 
 class WorkerProcess {

@@ -14,10 +14,11 @@ namespace ml::daemon::worker_protocol {
 using transport::protocol::Header;
 inline constexpr int kSocketFd = 3;
 inline constexpr std::uint32_t kMaxRunning = 64;
+inline constexpr std::uint32_t kMaxGang = transport::protocol::kMaxFds - 1;  // devices of one worker
 
 enum class Kind : std::uint32_t {
   // mld -> worker
-  configure = 256,  // 2 fds: RunningTable, PreemptionPage -> ready
+  configure = 256,  // fds: RunningTable, a PreemptionPage for each device -> ready
   open_session,     // -> done
   close_session,    // -> done, when nothing of it runs any more
   open_queue,       // 4 fds: submission, state, doorbell, wake -> queue_opened with 1 fd: completion
@@ -177,7 +178,8 @@ struct PreemptionPage {
   std::uint32_t demand;  // serving workers of this device that have work now
   std::uint32_t pad0[31];
   std::uint64_t demanded_at;  // CLOCK_MONOTONIC ns of the last rise from 0
-  std::uint64_t pad1[15];
+  std::uint32_t standing;     // threads of training workers that sleep on `demand`
+  std::uint32_t pad1[29];
 };
 static_assert(sizeof(PreemptionPage) == 256);
 

@@ -22,7 +22,7 @@ inline constexpr std::uint32_t kMagic = 0x6363616d;  // "macc"
 inline constexpr std::uint32_t kOldestVersion = 1;
 inline constexpr std::uint32_t kVersion = 1;
 inline constexpr std::uint32_t kMaxPacket = 8192;  // bytes, text included
-inline constexpr std::uint32_t kMaxFds = 5;
+inline constexpr std::uint32_t kMaxFds = 16;
 inline constexpr std::uint32_t kMaxName = 64;  // of a device, a model, a client; final zero included
 
 enum class Kind : std::uint32_t {

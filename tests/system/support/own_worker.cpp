@@ -59,7 +59,7 @@ bool run_until(daemon::Loop& loop, const std::function<bool()>& condition, Milli
 OwnWorker::OwnWorker(daemon::WorkerSpec spec)
     : loop(daemon::Loop::create(daemon::Loop::Kind::automatic, nullptr)),
       preemption_(make_memory({.bytes = sizeof(wire::PreemptionPage)})) {
-  spec.preemption_fd = preemption_.get();
+  spec.preemption_fds = {preemption_.get()};
   daemon::WorkerEvents events;
   events.died = [this](const std::string& how) { death = how; };
   events.session_ended = [this](const wire::SessionEnded& what, std::string_view) { ended.push_back(what); };
