@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "daemon/config/units.h"
 #include "daemon/scheduler/round.h"
 #include "daemon/scheduler/words.h"
 
@@ -50,7 +51,7 @@ std::string Round::why_not(const Device& device, const ScheduledJob& job) {
   const ScheduledDevice& known = *device.known;
   if (known.draining) return "is draining";
   if (known.memory_bytes < job.memory_bytes)
-    return "has " + bytes_text(known.memory_bytes) + " for a job that needs " + bytes_text(job.memory_bytes);
+    return "has " + format_bytes(known.memory_bytes) + " for a job that needs " + format_bytes(job.memory_bytes);
   const ScheduledJob* occupant = device.occupant;
   if (device.kept_for != nullptr && device.kept_for != &job) {
     const bool starts = std::ranges::any_of(

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "daemon/config/units.h"
 #include "daemon/scheduler/round.h"
-#include "daemon/scheduler/words.h"
 
 namespace ml::daemon {
 namespace {
@@ -193,9 +193,9 @@ std::optional<std::string> never_fits(const ScheduledJob& job, const std::vector
   if (of_backend < job.devices)
     return "needs " + wanted + ", and there " + (of_backend == 1 ? "is " : "are ") + std::to_string(of_backend);
   if (large_enough < job.devices) {
-    return "needs " + wanted + " with " + bytes_text(job.memory_bytes) + " each, and " + std::to_string(large_enough) +
-           " of " + std::to_string(of_backend) + (large_enough == 1 ? " has" : " have") +
-           " that much (the largest has " + bytes_text(largest) + ")";
+    return "needs " + wanted + " with " + format_bytes(job.memory_bytes) + " each, and " +
+           std::to_string(large_enough) + " of " + std::to_string(of_backend) + (large_enough == 1 ? " has" : " have") +
+           " that much (the largest has " + format_bytes(largest) + ")";
   }
   return std::nullopt;
 }

@@ -1,4 +1,4 @@
-// Durations and sizes for people.
+// Durations for people.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,5 @@
 namespace ml::daemon {
 
 std::string duration_text(std::uint64_t nanoseconds);  // "14 s", "2 min 5 s", "3 h 2 min"
-std::string bytes_text(std::uint64_t bytes);           // "512 MiB", "1.5 GiB"
 
 }  // namespace ml::daemon

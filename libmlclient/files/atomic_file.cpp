@@ -60,7 +60,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), target_(path) {
   // Made as any new file is, with what the umask leaves; a file that is replaced hands on who may read it.
   std::random_device random;
   do {
-    temporary_ = target_ + "." + std::to_string(random());
+    temporary_ = target_ + "." + std::to_string(random()) + ".tmp";
     fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, replaces ? 0600 : 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail("cannot be created", errno);

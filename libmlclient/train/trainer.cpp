@@ -156,7 +156,10 @@ class Fit {
 
   void store() {
     while (!under_way_.empty()) collect();
-    if (!options_.checkpoint.empty()) trainer_.save_checkpoint(options_.checkpoint, loader_);
+    if (options_.store)
+      options_.store();
+    else if (!options_.checkpoint.empty())
+      trainer_.save_checkpoint(options_.checkpoint, loader_);
   }
 
   struct UnderWay {

@@ -60,6 +60,8 @@ struct FitOptions {
   std::function<bool(const StepReport&)> on_step;
   std::string checkpoint;             // path; empty: none
   std::int64_t checkpoint_every = 0;  // steps; 0: after each epoch
+  // Instead of writing `checkpoint`: called at the same times, with no step under way.
+  std::function<void()> store;
 };
 
 struct TrainerOptions {
