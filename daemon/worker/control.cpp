@@ -155,6 +155,8 @@ Control::Session& Control::find(std::uint64_t session) {
 void Control::configure(const wire::Configure& wanted, Packet& packet) {
   const int threads = wanted.threads != 0 ? static_cast<int>(wanted.threads) : runtime::usable_cpus();
   runtime::WorkerOptions options;
+  static_assert(runtime::WorkerOptions::kByCpus == ~std::uint64_t{0});
+  options.park = wanted.poll_ns;
   worker_ = std::make_unique<runtime::Worker>(
       runtime::create_device(text_of(wanted.backend, sizeof wanted.backend), threads), options);
   models_ =
