@@ -88,6 +88,7 @@ memory = "1GiB"
 name = "slow"
 backend = "reference"
 memory = 4096
+poll = "2ms"
 [limits]
 sessions = 1
 queues = 2
@@ -124,6 +125,8 @@ weight = 200
   EXPECT_EQ(config.devices[0].memory_bytes, 1u << 30);
   EXPECT_EQ(config.devices[1].backend, "reference");
   EXPECT_EQ(config.devices[1].memory_bytes, 4096u);
+  EXPECT_EQ(config.devices[0].poll_ms, DeviceConfig::kPollByCpus);
+  EXPECT_EQ(config.devices[1].poll_ms, 2u);
   const LimitValues expected{1, 2, 3, 4096, 5'000'000, 6, 7, 8, 9, 10, 11, kUnlimited, 12, kUnlimited};
   EXPECT_EQ(config.limits, expected);
   EXPECT_EQ(config.limits_of(0).jobs, 0u);
