@@ -273,7 +273,7 @@ TEST_F(ConfigTest, the_packaged_file_says_the_defaults) {
     keys += key ? 1 : 0;
     uncommented += (setting ? line.substr(1) : line) + '\n';
   }
-  EXPECT_EQ(keys, 10 + 4 + 14) << "every key but libexec_directory, which depends on where mld is installed";
+  EXPECT_EQ(keys, 10 + 5 + 14) << "every key but libexec_directory, which depends on where mld is installed";
   const Config built_in = load(""), as_packaged = load(commented), as_commented = load(uncommented);
   for (const Config* config : {&as_packaged, &as_commented}) {
     EXPECT_EQ(keys_for_restart(built_in, *config), std::vector<std::string>{});
