@@ -80,7 +80,7 @@ TEST(Lifecycle, RefusesASecondDaemonOnTheSameState) {
 TEST(Lifecycle, ListsEveryMistakeOfItsConfigurationAtOnce) {
   Daemon daemon({.toml = "log_level = \"loud\"\n"
                          "colour = \"blue\"\n"
-                         "drain = 30\n"
+                         "drain_ms = -1\n"
                          "[limits]\n"
                          "sessions = \"many\"\n"
                          "[[device]]\n"
@@ -90,8 +90,8 @@ TEST(Lifecycle, ListsEveryMistakeOfItsConfigurationAtOnce) {
   ASSERT_TRUE(ended) << "it started";
   EXPECT_TRUE(ended->with(2)) << ended->describe();
   const std::string log = daemon.log();
-  for (const char* const expected : {"mld.toml", "line 1:", "line 2:", "line 3:", "line 5:", "log_level", "colour",
-                                     "drain:", "limits.sessions", "device.name"})
+  for (const char* const expected : {"mld.toml:1:", "mld.toml:2:", "mld.toml:3:", "mld.toml:5:", "log_level", "colour",
+                                     "drain_ms", "limits.sessions", "device.name"})
     EXPECT_NE(log.find(expected), std::string::npos) << expected << " is missing in\n" << log;
   EXPECT_FALSE(std::filesystem::exists(daemon.socket()));
 }
@@ -101,7 +101,7 @@ TEST(Lifecycle, RefusesAConfigurationThatIsNoToml) {
   const std::optional<Ended> ended = daemon.start_refused();
   ASSERT_TRUE(ended) << "it started";
   EXPECT_TRUE(ended->with(2)) << ended->describe();
-  EXPECT_NE(daemon.log().find("line 1:"), std::string::npos) << daemon.log();
+  EXPECT_NE(daemon.log().find("mld.toml:1:"), std::string::npos) << daemon.log();
 }
 
 TEST(Lifecycle, ReadsItsConfigurationAgainOnSighup) {
@@ -126,7 +126,7 @@ TEST(Lifecycle, KeepsItsConfigurationWhenTheNewOneIsWrong) {
   Daemon daemon({.toml = "[limits]\nsessions = 1\n"});
   daemon.write_config("[limits]\nsessions = \"two\"\n");
   daemon.signal(SIGHUP);
-  ASSERT_TRUE(daemon.logged("line 2:")) << daemon.log();
+  ASSERT_TRUE(daemon.logged("mld.toml:2:")) << daemon.log();
   RawSession first(daemon.socket());
   EXPECT_THROW(RawSession(daemon.socket()), Refused);
   compute_something(first);
