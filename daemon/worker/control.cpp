@@ -154,11 +154,12 @@ Control::Session& Control::find(std::uint64_t session) {
 
 void Control::configure(const wire::Configure& wanted, Packet& packet) {
   const int threads = wanted.threads != 0 ? static_cast<int>(wanted.threads) : runtime::usable_cpus();
+  auto* const running = static_cast<wire::RunningTable*>(map_shared(packet.fds[0].get(), sizeof(wire::RunningTable)));
   runtime::WorkerOptions options;
   worker_ = std::make_unique<runtime::Worker>(
       runtime::create_device(text_of(wanted.backend, sizeof wanted.backend), threads), options);
-  models_ =
-      std::make_unique<Models>(worker_->device(), [this](std::function<void()> action) { post(std::move(action)); });
+  models_ = std::make_unique<Models>(worker_->device(), running->loading,
+                                     [this](std::function<void()> action) { post(std::move(action)); });
   const std::string fingerprint = worker_->device().fingerprint();
   // Nothing of a client's has come yet.
   restrict_system_calls();
@@ -237,7 +238,7 @@ void Control::remove_arena(const wire::RemoveArena& wanted, Packet& packet) {
 }
 
 void Control::load_model(const wire::LoadModel& wanted, Packet& packet) {
-  models_->load(wanted.model, std::move(packet.fds[0]), wanted.bytes,
+  models_->load(wanted.model, std::move(packet.fds[0]), wanted.bytes, wanted.session,
                 [this, request = packet.request()](const Error* error) {
                   if (error != nullptr)
                     fail(request, *error);

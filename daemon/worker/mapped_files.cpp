@@ -52,6 +52,16 @@ void* map_arena(int file, std::uint64_t bytes) {
   return map(file, bytes, PROT_READ | PROT_WRITE, "an arena");
 }
 
+void* map_shared(int file, std::uint64_t bytes) {
+  struct stat status {};
+  if (fstat(file, &status) != 0) throw Error(Code::io, std::string("shared memory: ") + std::strerror(errno));
+  if (static_cast<std::uint64_t>(status.st_size) < bytes) {
+    throw Error(Code::invalid_argument,
+                "shared memory has " + std::to_string(status.st_size) + " bytes, not " + std::to_string(bytes));
+  }
+  return map(file, bytes, PROT_READ | PROT_WRITE, "shared memory");
+}
+
 MappedModel::MappedModel(int file, std::uint64_t bytes) {
   status_of(file, bytes, "a model's file");
   bytes_ = {static_cast<const std::byte*>(map(file, bytes, PROT_READ, "a model's file")), bytes};

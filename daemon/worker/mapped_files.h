@@ -12,6 +12,10 @@ namespace ml::daemon {
 // mapping, and be of ordinary pages. Throws invalid_argument or io.
 void* map_arena(int file, std::uint64_t bytes);
 
+// Memory of mld's that several processes write, mapped for as long as the process lives. Throws invalid_argument when
+// it is smaller than `bytes`, or io.
+void* map_shared(int file, std::uint64_t bytes);
+
 // A file of mld's that nobody changes, mapped read-only.
 class MappedModel {
  public:

@@ -15,7 +15,6 @@
 namespace ml::daemon {
 namespace {
 
-constexpr std::size_t kMostThreads = 4;
 constexpr int kNiceness = 10;
 // For each combination of shapes that the clients of a model use.
 constexpr std::size_t kPlans = 64;
@@ -24,8 +23,8 @@ std::string name_of(std::uint64_t model) { return "model " + std::to_string(mode
 
 }  // namespace
 
-Models::Models(Device& device, std::function<void(std::function<void()>)> post)
-    : device_(device), post_(std::move(post)) {}
+Models::Models(Device& device, std::span<std::uint64_t> loading, std::function<void(std::function<void()>)> post)
+    : device_(device), loading_(loading), post_(std::move(post)) {}
 
 Models::~Models() {
   {
@@ -36,33 +35,34 @@ Models::~Models() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Models::load(std::uint64_t model, transport::UniqueFd file, std::uint64_t bytes, Loaded loaded) {
+void Models::load(std::uint64_t model, transport::UniqueFd file, std::uint64_t bytes, std::uint64_t session,
+                  Loaded loaded) {
   if (!models_.try_emplace(model, Model{bytes, nullptr}).second)
     throw Error(Code::invalid_argument, name_of(model) + " is loaded already");
   auto shared = std::make_shared<transport::UniqueFd>(std::move(file));
-  hand_over([this, model, shared, bytes, loaded = std::move(loaded)] {
-    std::shared_ptr<runtime::Program> program;
-    std::shared_ptr<const Error> error;
-    try {
-      const auto mapped = std::make_shared<const MappedModel>(shared->get(), bytes);
-      program =
-          std::make_shared<runtime::Program>(parse_model(mapped->bytes(), mapped, name_of(model)), device_, kPlans);
-    } catch (...) {
-      error = std::make_shared<const Error>(transport::failure_from(std::current_exception()));
-    }
-    post_([this, model, program, error, loaded] {
-      const auto found = models_.find(model);
-      if (found == models_.end()) {
-        const Error unloaded(Code::cancelled, name_of(model) + " was unloaded while it was being loaded");
-        return loaded(&unloaded);
-      }
-      if (error != nullptr)
-        models_.erase(found);
-      else
-        found->second.program = program;
-      loaded(error.get());
-    });
-  });
+  hand_over({session, [this, model, shared, bytes, loaded = std::move(loaded)] {
+               std::shared_ptr<runtime::Program> program;
+               std::shared_ptr<const Error> error;
+               try {
+                 const auto mapped = std::make_shared<const MappedModel>(shared->get(), bytes);
+                 program = std::make_shared<runtime::Program>(parse_model(mapped->bytes(), mapped, name_of(model)),
+                                                              device_, kPlans);
+               } catch (...) {
+                 error = std::make_shared<const Error>(transport::failure_from(std::current_exception()));
+               }
+               post_([this, model, program, error, loaded] {
+                 const auto found = models_.find(model);
+                 if (found == models_.end()) {
+                   const Error unloaded(Code::cancelled, name_of(model) + " was unloaded while it was being loaded");
+                   return loaded(&unloaded);
+                 }
+                 if (error != nullptr)
+                   models_.erase(found);
+                 else
+                   found->second.program = program;
+                 loaded(error.get());
+               });
+             }});
 }
 
 std::shared_ptr<runtime::Program> Models::find(std::uint64_t model) const {
@@ -76,7 +76,7 @@ void Models::unload(std::uint64_t model) {
   auto node = models_.extract(model);
   if (!node) throw Error(Code::not_found, name_of(model) + " is not loaded");
   // Giving back gigabytes takes its time too.
-  if (node.mapped().program != nullptr) hand_over([program = std::move(node.mapped().program)] {});
+  if (node.mapped().program != nullptr) hand_over({0, [program = std::move(node.mapped().program)] {}});
 }
 
 std::uint64_t Models::bytes() const {
@@ -85,16 +85,17 @@ std::uint64_t Models::bytes() const {
   return sum;
 }
 
-void Models::hand_over(std::function<void()> work) {
+void Models::hand_over(Work work) {
   {
     const std::lock_guard lock(mutex_);
     work_.push_back(std::move(work));
-    if (work_.size() > idle_ && threads_.size() < kMostThreads) threads_.emplace_back([this] { run(); });
+    if (work_.size() > idle_ && threads_.size() < loading_.size())
+      threads_.emplace_back([this, &loading = loading_[threads_.size()]] { run(loading); });
   }
   changed_.notify_one();
 }
 
-void Models::run() {
+void Models::run(std::uint64_t& loading) {
   pthread_setname_np(pthread_self(), "ml-load");
   // Where lowering it is refused it loads at the usual priority.
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNiceness);
@@ -105,10 +106,12 @@ void Models::run() {
     --idle_;
     if (stop_) return;
     {
-      const std::function<void()> work = std::move(work_.front());
+      const Work work = std::move(work_.front());
       work_.pop_front();
       lock.unlock();
-      work();
+      __atomic_store_n(&loading, work.session, __ATOMIC_RELAXED);
+      work.run();
+      __atomic_store_n(&loading, 0, __ATOMIC_RELAXED);
     }
     lock.lock();
   }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -24,13 +25,14 @@ class Models {
   using Loaded = std::function<void(const Error* error)>;
 
   // `post` runs a function on the thread that uses this; from any thread.
-  Models(Device& device, std::function<void(std::function<void()>)> post);
+  // Each thread notes in its place of `loading` for which session it works.
+  Models(Device& device, std::span<std::uint64_t> loading, std::function<void(std::function<void()>)> post);
   ~Models();
   Models(const Models&) = delete;
   Models& operator=(const Models&) = delete;
 
   // Throws invalid_argument for a number that is in use. `loaded` is called through `post`.
-  void load(std::uint64_t model, transport::UniqueFd file, std::uint64_t bytes, Loaded loaded);
+  void load(std::uint64_t model, transport::UniqueFd file, std::uint64_t bytes, std::uint64_t session, Loaded loaded);
   // Throws not_found for one that isn't loaded.
   std::shared_ptr<runtime::Program> find(std::uint64_t model) const;
   // Its program goes when no session has it open any more. Loading one is answered with cancelled.
@@ -43,16 +45,21 @@ class Models {
     std::uint64_t bytes = 0;
     std::shared_ptr<runtime::Program> program;  // null while it is being loaded
   };
-  void run();
-  void hand_over(std::function<void()> work);
+  struct Work {
+    std::uint64_t session;
+    std::function<void()> run;
+  };
+  void run(std::uint64_t& loading);
+  void hand_over(Work work);
 
   Device& device_;
+  std::span<std::uint64_t> loading_;
   std::function<void(std::function<void()>)> post_;
   std::map<std::uint64_t, Model> models_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> work_;
+  std::deque<Work> work_;
   std::size_t idle_ = 0;
   bool stop_ = false;
   std::vector<std::thread> threads_;

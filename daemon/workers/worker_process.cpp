@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -59,9 +60,14 @@ class Running {
   int fd() const { return file_.get(); }
   std::vector<std::uint64_t> sessions() const {
     std::vector<std::uint64_t> found;
-    for (const std::uint64_t& entry : table_->session)
-      if (const std::uint64_t session = __atomic_load_n(&entry, __ATOMIC_RELAXED); session != 0)
-        found.push_back(session);
+    const auto add = [&found](std::span<const std::uint64_t> entries) {
+      for (const std::uint64_t& entry : entries) {
+        const std::uint64_t session = __atomic_load_n(&entry, __ATOMIC_RELAXED);
+        if (session != 0 && std::ranges::find(found, session) == found.end()) found.push_back(session);
+      }
+    };
+    add(table_->session);
+    add(table_->loading);
     return found;
   }
 

@@ -14,6 +14,7 @@ namespace ml::daemon::worker_protocol {
 using transport::protocol::Header;
 inline constexpr int kSocketFd = 3;
 inline constexpr std::uint32_t kMaxRunning = 64;
+inline constexpr std::uint32_t kMaxLoading = 4;                              // models at a time
 inline constexpr std::uint32_t kMaxGang = transport::protocol::kMaxFds - 1;  // devices of one worker
 
 enum class Kind : std::uint32_t {
@@ -111,6 +112,7 @@ struct LoadModel {
   Header header;
   std::uint64_t model;
   std::uint64_t bytes;
+  std::uint64_t session;  // for whom, 0: nobody; it need not be one of this worker's
 };
 struct OpenModel {
   Header header;
@@ -166,10 +168,11 @@ struct SessionEnded {
   std::uint32_t reserved;
 };
 
-// A page that the worker writes and mld reads when the worker has died: whose work every executor and the compile
-// thread (the last entry) was doing. 0: nobody's.
+// A page that the worker writes and mld reads when the worker has died: whose work every executor (from the front),
+// compile thread (from the end) and loading thread was doing. 0: nobody's.
 struct RunningTable {
   std::uint64_t session[kMaxRunning];
+  std::uint64_t loading[kMaxLoading];
 };
 
 // One page per device, shared by its workers; each training worker stands still between two kernels while a serving
