@@ -220,7 +220,7 @@ Config load_config(const ConfigOptions& options) {
   }
   Config config;
   set_defaults(options, config);
-  Mistakes mistakes;
+  Mistakes mistakes(std::filesystem::path(path).filename());
   toml::table file;
   try {
     if (!path.empty()) file = toml::parse(read_file(path, options.path.empty()));

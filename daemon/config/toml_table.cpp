@@ -46,8 +46,7 @@ std::string Mistakes::text() const {
   std::string all;
   for (const Mistake& mistake : sorted) {
     if (!all.empty()) all += '\n';
-    if (mistake.line != 0) all += "line " + std::to_string(mistake.line) + ": ";
-    all += mistake.text;
+    all += (file_.empty() ? "line " : file_ + ":") + std::to_string(mistake.line) + ": " + mistake.text;
   }
   return all;
 }

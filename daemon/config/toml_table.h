@@ -14,10 +14,12 @@ namespace ml::daemon {
 
 class Mistakes {
  public:
+  // `file` is what stands before the number of each line.
+  explicit Mistakes(std::string file = {}) : file_(std::move(file)) {}
   void add(const toml::node& at, const std::string& text) { add(at.source().begin.line, text); }
   void add(std::uint32_t line, const std::string& text) { found_.push_back({line, text}); }
   bool empty() const { return found_.empty(); }
-  // In the order of the file, one a line.
+  // In the order of the file, one a line: "mld.toml:3: ...", or "line 3: ..." without a file.
   std::string text() const;
   std::size_t count() const { return found_.size(); }
 
@@ -26,6 +28,7 @@ class Mistakes {
     std::uint32_t line;
     std::string text;
   };
+  std::string file_;
   std::vector<Mistake> found_;
 };
 

@@ -154,19 +154,19 @@ model_byte = 3
 jobs = 1
 )"),
             R"(13 mistakes:
-line 1: sokcet: there is no such key; did you mean socket?
-line 2: log_level: "inof" is not valid; expected one of "trace", "debug", "info", "warning", "error"
-line 3: quantum: expected a duration such as "500ms", "30s", "5min" or "2h"
-line 4: state_directory: "state" is not absolute; expected a path that begins with /
-line 7: device.memory: "8 gigs" is not valid; expected a size such as "512MiB" or "8GiB", a share such as "50%"
-line 8: device.cpus: "3-1" is not valid; expected CPU numbers such as "0-3,8", or "all"
-line 10: device.name: "cpu0" is declared twice; expected every name once
-line 11: device.name: it is missing; expected a name such as "cpu0"
-line 14: limits.sessions: -1 is too small; expected a whole number of at least 0, or "unlimited"
-line 15: limits.weight: 0 is too small; expected a whole number of at least 1
-line 16: limits.jobs: expected a whole number of at least 0, or "unlimited"
-line 17: limits.model_byte: there is no such key; did you mean model_bytes?
-line 18: limits.user.nobody-has-this-name: there is no such user; expected a user's name or number)");
+mld.toml:1: sokcet: there is no such key; did you mean socket?
+mld.toml:2: log_level: "inof" is not valid; expected one of "trace", "debug", "info", "warning", "error"
+mld.toml:3: quantum: expected a duration such as "500ms", "30s", "5min" or "2h"
+mld.toml:4: state_directory: "state" is not absolute; expected a path that begins with /
+mld.toml:7: device.memory: "8 gigs" is not valid; expected a size such as "512MiB" or "8GiB", a share such as "50%"
+mld.toml:8: device.cpus: "3-1" is not valid; expected CPU numbers such as "0-3,8", or "all"
+mld.toml:10: device.name: "cpu0" is declared twice; expected every name once
+mld.toml:11: device.name: it is missing; expected a name such as "cpu0"
+mld.toml:14: limits.sessions: -1 is too small; expected a whole number of at least 0, or "unlimited"
+mld.toml:15: limits.weight: 0 is too small; expected a whole number of at least 1
+mld.toml:16: limits.jobs: expected a whole number of at least 0, or "unlimited"
+mld.toml:17: limits.model_byte: there is no such key; did you mean model_bytes?
+mld.toml:18: limits.user.nobody-has-this-name: there is no such user; expected a user's name or number)");
 }
 
 struct Mistake {
@@ -178,31 +178,31 @@ TEST_P(MistakeTest, is_told) { EXPECT_EQ(mistakes(GetParam().text), "1 mistake:\
 INSTANTIATE_TEST_SUITE_P(
     Cases, MistakeTest,
     testing::Values(
-        Mistake{"device = 3", "line 1: device: expected tables that begin with [[device]]"},
-        Mistake{"device = [3]", "line 1: device: expected tables that begin with [[device]]"},
-        Mistake{"limits = 3", "line 1: limits: expected a table, [limits]"},
-        Mistake{"[limits]\nuser = 3", "line 2: limits.user: expected tables such as [limits.user.NAME]"},
-        Mistake{"[limits.user]\nroot = 3", "line 2: limits.user.root: expected a table, [limits.user.root]"},
+        Mistake{"device = 3", "mld.toml:1: device: expected tables that begin with [[device]]"},
+        Mistake{"device = [3]", "mld.toml:1: device: expected tables that begin with [[device]]"},
+        Mistake{"limits = 3", "mld.toml:1: limits: expected a table, [limits]"},
+        Mistake{"[limits]\nuser = 3", "mld.toml:2: limits.user: expected tables such as [limits.user.NAME]"},
+        Mistake{"[limits.user]\nroot = 3", "mld.toml:2: limits.user.root: expected a table, [limits.user.root]"},
         Mistake{"[[device]]\nname = \"a b\"",
-                "line 2: device.name: \"a b\" is no name; expected at most 63 letters, digits, and \"._-\""},
+                "mld.toml:2: device.name: \"a b\" is no name; expected at most 63 letters, digits, and \"._-\""},
         Mistake{"[[device]]\nname = \"cpu\"",
-                "line 2: device.name: \"cpu\" is what a backend is called; expected another name"},
+                "mld.toml:2: device.name: \"cpu\" is what a backend is called; expected another name"},
         Mistake{"[[device]]\nname = \"a\"\nbackend = \"cuda\"",
-                "line 3: device.backend: \"cuda\" is not valid; expected one of \"cpu\", \"reference\""},
-        Mistake{"socket = \"\"", "line 1: socket: \"\" is not absolute; expected a path that begins with /"},
-        Mistake{"admin_group = \"\"", "line 1: admin_group: expected a text"},
+                "mld.toml:3: device.backend: \"cuda\" is not valid; expected one of \"cpu\", \"reference\""},
+        Mistake{"socket = \"\"", "mld.toml:1: socket: \"\" is not absolute; expected a path that begins with /"},
+        Mistake{"admin_group = \"\"", "mld.toml:1: admin_group: expected a text"},
         Mistake{"zzzzzz = 1",
-                "line 1: zzzzzz: there is no such key; expected one of socket, admin_socket, state_directory, "
+                "mld.toml:1: zzzzzz: there is no such key; expected one of socket, admin_socket, state_directory, "
                 "libexec_directory, admin_group, worker_user, log_level, loop, quantum, drain, job_log_bytes, device, "
                 "limits"}));
 
 TEST_F(ConfigTest, cpus_that_mld_may_not_use_are_a_mistake) {
   EXPECT_EQ(mistakes("[[device]]\nname = \"a\"\ncpus = \"0,65000\""),
-            "1 mistake:\nline 3: device.cpus: mld can't use 65000; expected some of " + format_cpus(allowed_cpus()));
+            "1 mistake:\nmld.toml:3: device.cpus: mld can't use 65000; expected some of " + format_cpus(allowed_cpus()));
 }
 
 TEST_F(ConfigTest, a_syntax_error_names_line_and_column) {
-  EXPECT_TRUE(mistakes("socket = \"/a\"\nloop = epoll\n").starts_with("1 mistake:\nline 2: column 8: "))
+  EXPECT_TRUE(mistakes("socket = \"/a\"\nloop = epoll\n").starts_with("1 mistake:\nmld.toml:2: column 8: "))
       << mistakes("socket = \"/a\"\nloop = epoll\n");
 }
 
@@ -210,7 +210,7 @@ TEST_F(ConfigTest, socket_paths_are_bounded_by_the_system) {
   const std::string longest = "/" + std::string(106, 'a');
   EXPECT_EQ(load("socket = \"" + longest + "\"\nadmin_socket = \"/b\"").socket, longest);
   EXPECT_EQ(mistakes("socket = \"" + longest + "a\""),
-            "1 mistake:\nline 1: socket: the path has 108 bytes; expected at most 107");
+            "1 mistake:\nmld.toml:1: socket: the path has 108 bytes; expected at most 107");
 }
 
 TEST_F(ConfigTest, a_named_file_must_be_there) {
