@@ -51,16 +51,29 @@ class Sessions {
  public:
   Sessions(Loop& loop, const Config& config, Limits& limits, Devices& devices, Registry& registry);
   ~Sessions();
+  Sessions(const Sessions&) = delete;
+  Sessions& operator=(const Sessions&) = delete;
 
-  void listen(int socket);  // accepts from it
-  void stop_listening();    // SIGTERM
+  // Accepts from it. The socket is listening already, and does not block.
+  void listen(transport::UniqueFd socket);
+  void stop_listening();  // SIGTERM: nobody new; the others go on
   // The socket of a job's process, whose peer is known. Answers the session's id.
   std::uint64_t adopt(transport::UniqueFd socket, const Peer& peer, JobSession job);
   std::vector<SessionInfo> list() const;
   // Ends a session as if its client had gone. Throws not_found, also for a session that `who` may not see.
   void kick(std::uint64_t session, const Peer& who);
-  // The worker of a job died: its session's queues are lost.
-  void worker_died(WorkerProcess& worker);
+
+  // What workers report, serving ones and those of jobs -----------------------------------------------------------
+
+  // Its sessions' queues are lost. To be called while running_sessions() is valid.
+  void worker_died(WorkerProcess& worker, const std::string& how);
+  // A client broke the rules in its memory.
+  void session_ended(const worker_protocol::SessionEnded& ended, std::string_view why);
+  // A device has a worker again: clients that wait for one go on.
+  void device_ready();
+
+  // After a reload: workers learn the weights of their users.
+  void limits_changed();
 
  private:
   struct State;

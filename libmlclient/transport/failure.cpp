@@ -9,16 +9,20 @@
 
 namespace ml::transport {
 
-bool send_failure(int socket, std::uint64_t request, const Error& error) {
+std::string failure_text(const Error& error) {
   std::string text = error.message();
   if (!error.context().empty() || !error.hint().empty()) text += MLRING_MESSAGE_PART + error.context();
   if (!error.hint().empty()) text += MLRING_MESSAGE_PART + error.hint();
   text.resize(std::min(text.size(), protocol::kMaxPacket - sizeof(protocol::Failed)));
+  return text;
+}
+
+bool send_failure(int socket, std::uint64_t request, const Error& error) {
   protocol::Failed failed{};
   failed.header.kind = static_cast<std::uint32_t>(protocol::Kind::error);
   failed.header.request = request;
   failed.status = -static_cast<std::int32_t>(error.code());
-  return send_message(socket, failed, text);
+  return send_message(socket, failed, failure_text(error));
 }
 
 Error failure_from(std::exception_ptr caught) {

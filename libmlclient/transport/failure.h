@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <exception>
+#include <string>
 
 #include "libmlclient/transport/seqpacket.h"
 #include "ml/error.h"
 
 namespace ml::transport {
 
+// The text of an ERROR packet, cut to what fits.
+std::string failure_text(const Error& error);
 // Answers `request` with `error`, whose text is cut to what fits a packet. False as send_packet().
 bool send_failure(int socket, std::uint64_t request, const Error& error);
 // What a caught exception is to the other side: the ml::Error itself, out_of_memory, or internal.
