@@ -45,9 +45,22 @@ std::span<const std::byte> PreparedRun::output(std::size_t i) const {
 const Shape& PreparedRun::output_shape(std::size_t i) const { return state_->outputs.at(i).type.shape; }
 
 void PreparedRun::run() {
+  start();
+  wait();
+}
+
+void PreparedRun::start() {
   client::SessionCore::check_process();
+  if (state_->execution->under_way())
+    throw Error(Code::invalid_argument, "start: the run before it is under way", {}, "call wait() first");
   if (state_->execution->lost()) state_->bind();
   state_->execution->submit_again();
+}
+
+bool PreparedRun::done() const { return state_->execution->poll(); }
+
+void PreparedRun::wait() {
+  client::SessionCore::check_process();
   state_->execution->wait();
 }
 

@@ -97,6 +97,11 @@ void Execution::submit_again() {
   after_ = false;
 }
 
+bool Execution::poll() {
+  if (under_way()) connection_->queue().poll();
+  return !under_way();
+}
+
 void Execution::wait() {
   connection_->queue().wait(*pending_);
   pending_->check();

@@ -40,6 +40,7 @@ class Execution {
   // Submits it; the owner keeps alive what it is bound to, and waits before the next time.
   void submit_again();
   void wait();  // throws what went wrong
+  bool poll();  // looks, without waiting, whether it is done
   // What it was made of is gone: another one must be made.
   bool lost() const { return connection_->lost(); }
   bool under_way() const { return !pending_->done.load(std::memory_order_acquire); }

@@ -6,6 +6,7 @@
 namespace ml::bench {
 
 int run_eval(const Options& options);
+int run_model(const Options& options);
 int run_ring(const Options& options);
 int run_start(const Options& options);
 int run_train(const Options& options);

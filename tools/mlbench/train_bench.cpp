@@ -1,6 +1,7 @@
 // mlbench train: the time of one step of the demo's training, against PyTorch with the same model, batch and threads.
 #include "ml/ml.h"
 #include "tools/mlbench/benchmarks.h"
+#include "tools/mlbench/demo_model.h"
 #include "tools/mlbench/torch_peer.h"
 
 namespace ml::bench {
@@ -8,10 +9,7 @@ namespace ml::bench {
 int run_train(const Options& options) {
   const int threads = static_cast<int>(allowed_cpus().size());
   TorchPeer peer("train", threads);
-  manual_seed(1);
-  nn::Sequential model(nn::Conv2d(1, 16, 3, {.padding = 1}), nn::BatchNorm2d(16), nn::ReLU(), nn::MaxPool2d(2),
-                       nn::Conv2d(16, 32, 3, {.padding = 1}), nn::BatchNorm2d(32), nn::ReLU(), nn::MaxPool2d(2),
-                       nn::Flatten(), nn::Linear(1568, 128), nn::ReLU(), nn::Linear(128, 10), nn::Softmax());
+  nn::Sequential model = demo_model();
   train::Trainer trainer(
       model, optim::SGD(model.parameters(), {.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-4}));
   Generator generator(2);

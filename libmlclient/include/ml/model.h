@@ -40,8 +40,13 @@ class ML_API PreparedRun {
   std::span<std::byte> input(std::size_t i) const;
   std::span<const std::byte> output(std::size_t i) const;
   const Shape& output_shape(std::size_t i) const;
-  // Computes the outputs from the inputs and waits.
+  // Computes the outputs from the inputs and waits. When the device is lost meanwhile it throws device_lost, and the
+  // next run() is on the device that has come back.
   void run();
+  // The same in two parts: start(), then wait(). done() looks, without waiting, whether wait() would come back at once.
+  void start();
+  bool done() const;
+  void wait();
 
  private:
   friend class Model;

@@ -114,6 +114,21 @@ TEST_F(Models, PreparedRunsComputeWithoutAllocating) {
   EXPECT_EQ(allocations_of_this_thread(), before);
 }
 
+TEST_F(Models, PreparedRunsCanBeStartedAndLookedAfter) {
+  const Model model = Model::trace([](std::span<const Tensor> t) -> std::vector<Tensor> { return {t[0] * 2 + 1}; },
+                                   {{"x", DType::f32, {-1}}});
+  const Shape shapes[] = {{8}};
+  PreparedRun prepared = model.prepare(shapes);
+  EXPECT_TRUE(prepared.done());
+  reinterpret_cast<float*>(prepared.input(0).data())[3] = 4;
+  prepared.start();
+  while (!prepared.done()) continue;
+  prepared.wait();
+  EXPECT_EQ(reinterpret_cast<const float*>(prepared.output(0).data())[3], 9);
+  prepared.start();
+  prepared.wait();
+}
+
 TEST_F(Models, DamagedFilesAreRefused) {
   nn::Sequential net = network();
   traced(net).save(path("damaged"));
