@@ -11,8 +11,10 @@
 #include <ctime>
 #include <sstream>
 
+#include "daemon/jobs/jobs.h"
 #include "daemon/limits/limits.h"
 #include "daemon/loop/loop.h"
+#include "daemon/process/users.h"
 #include "daemon/registry/registry.h"
 #include "daemon/service/listening_socket.h"
 #include "daemon/service/log.h"
@@ -92,6 +94,7 @@ struct Service::Parts {
   Store store{config.state_directory + "/mld.sqlite"};
   Registry registry{*loop, config, limits, store};
   Sessions sessions{*loop, config, limits, devices, registry};
+  Jobs jobs{*loop, config, limits, devices, sessions, store};
 };
 
 Service::Parts::~Parts() { loop->unwatch(signals.get()); }
@@ -113,6 +116,12 @@ void Service::Parts::connect() {
   devices.on_session_ended = [this](Device&, const worker_protocol::SessionEnded& ended, std::string_view why) {
     sessions.session_ended(ended, why);
   };
+  jobs.on_worker_gone = [this](WorkerProcess& worker) { registry.worker_died(worker); };
+  jobs.on_ended = [](const JobView& job) {
+    spdlog::info("job {} ({}) of {} {}{}", job.id, job.name, user_name(job.uid),
+                 job.state == "cancelled" ? "was cancelled" : (job.state == "done" ? "is done" : "failed: "),
+                 job.reason);
+  };
 }
 
 void Service::Parts::start() {
@@ -123,6 +132,9 @@ void Service::Parts::start() {
   devices.start();
   for (const std::string& damaged : registry.scan()) spdlog::warn("set aside: {}", damaged);
   loop->watch(signals.get(), EPOLLIN, [this](std::uint32_t) { read_signal(); });
+  jobs.recover();
+  if (const std::string missing = jobs.cgroups_missing(); !missing.empty())
+    spdlog::info("jobs stay in mld's cgroup: {}", missing);
   for (const ListeningSocket& socket : client_sockets) sessions.listen(transport::UniqueFd(dup(socket.fd.get())));
   spdlog::info("mld {} serves {} with {} ({}), state in {}", version, config.socket,
                config.devices.size() == 1 ? "one device" : std::to_string(config.devices.size()) + " devices",
@@ -143,7 +155,7 @@ void Service::Parts::stop() {
   draining = true;
   notify_supervisor("STOPPING=1");
   sessions.stop_listening();
-  loop->stop();
+  jobs.drain([this] { loop->stop(); });
 }
 
 void Service::Parts::reload() {
