@@ -66,6 +66,10 @@ class Crowd {
 
 TEST(KilledClients, LeaveNothingInMldOrItsWorkers) {
   Daemon daemon({.toml = "[limits]\nsessions_a_second = \"unlimited\"\n"});
+  {
+    RawSession first(daemon.socket());  // which waits for the worker
+    compute_something(first);
+  }
   const std::vector<pid_t> workers = daemon.workers();
   ASSERT_FALSE(workers.empty());
   std::vector<pid_t> pids = workers;

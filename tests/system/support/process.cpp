@@ -238,6 +238,23 @@ std::string run_as(uid_t uid, gid_t gid, const std::function<std::string()>& bod
   return Forked(User{uid, gid}, body).answer();
 }
 
+namespace {
+
+struct Stat {
+  std::string name;
+  char state;
+  pid_t parent;
+};
+// "pid (comm) state ppid ...": comm may hold anything, so look from its last bracket on.
+std::optional<Stat> stat_of(pid_t pid) {
+  const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  const std::size_t open = stat.find('('), close = stat.rfind(')');
+  if (open == std::string::npos || close == std::string::npos || close + 4 > stat.size()) return {};
+  return Stat{stat.substr(open + 1, close - open - 1), stat[close + 2], std::atoi(stat.c_str() + close + 4)};
+}
+
+}  // namespace
+
 std::vector<ProcessEntry> children_of(pid_t parent) {
   std::vector<ProcessEntry> found;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
@@ -245,15 +262,15 @@ std::vector<ProcessEntry> children_of(pid_t parent) {
     pid_t pid = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
     if (error != std::errc{} || end != name.data() + name.size()) continue;
-    // "pid (comm) state ppid ...": comm may hold anything, so look from its last bracket on.
-    const std::string stat = read_file(entry.path() / "stat");
-    const std::size_t open = stat.find('('), close = stat.rfind(')');
-    if (open == std::string::npos || close == std::string::npos || close + 4 > stat.size()) continue;
-    if (stat[close + 2] == 'Z') continue;
-    const pid_t its_parent = std::atoi(stat.c_str() + close + 4);
-    if (its_parent == parent) found.push_back({pid, its_parent, stat.substr(open + 1, close - open - 1)});
+    const std::optional<Stat> stat = stat_of(pid);
+    if (stat && stat->state != 'Z' && stat->parent == parent) found.push_back({pid, parent, stat->name});
   }
   return found;
+}
+
+bool alive(pid_t pid) {
+  const std::optional<Stat> stat = stat_of(pid);
+  return stat && stat->state != 'Z' && stat->state != 'X';
 }
 
 void need_root() {

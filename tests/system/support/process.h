@@ -98,6 +98,8 @@ struct ProcessEntry {
   std::string name;  // comm: at most 15 characters
 };
 std::vector<ProcessEntry> children_of(pid_t parent);
+// Whether it runs: one that has ended and waits for its parent (a container's init may take its time) does not.
+bool alive(pid_t pid);
 
 // Throws with a clear text unless we are root: a test that needs other users' ids fails without, it is never skipped.
 void need_root();
