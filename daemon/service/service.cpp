@@ -84,9 +84,9 @@ struct Service::Parts {
   Config config;
   bool draining = false;
   // In the order in which they are made: each uses those before it.
-  transport::UniqueFd state_lock = lock_state_directory(config.state_directory);
   std::vector<ListeningSocket> client_sockets = listen_on(config, config.socket, SOCK_SEQPACKET);
   std::vector<ListeningSocket> admin_sockets = listen_on(config, config.admin_socket, SOCK_STREAM);
+  transport::UniqueFd state_lock = lock_state_directory(config.state_directory);
   transport::UniqueFd signals = take_signals();
   std::unique_ptr<Loop> loop = make_loop(config);
   Limits limits{config};
@@ -155,6 +155,7 @@ void Service::Parts::stop() {
   draining = true;
   notify_supervisor("STOPPING=1");
   sessions.stop_listening();
+  client_sockets.clear();
   jobs.drain([this] { loop->stop(); });
 }
 

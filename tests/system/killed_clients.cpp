@@ -74,6 +74,10 @@ TEST(KilledClients, LeaveNothingInMldOrItsWorkers) {
   ASSERT_FALSE(workers.empty());
   std::vector<pid_t> pids = workers;
   pids.push_back(daemon.pid());
+  {
+    RawSession session(daemon.socket());  // by then its worker has all that it starts with
+    compute_something(session);
+  }
   // What a process keeps once it has been busy (threads' stacks, the allocator's pools) is not a leak.
   const Baseline unused(pids);
   {
