@@ -46,7 +46,7 @@ void Models::load(std::uint64_t model, transport::UniqueFd file, std::uint64_t b
                try {
                  const auto mapped = std::make_shared<const MappedModel>(shared->get(), bytes);
                  program = std::make_shared<runtime::Program>(parse_model(mapped->bytes(), mapped, name_of(model)),
-                                                              device_, kPlans);
+                                                              device_, runtime::ProgramOptions{.plans = kPlans});
                } catch (...) {
                  error = std::make_shared<const Error>(transport::failure_from(std::current_exception()));
                }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "engine/runtime/preemption.h"
 #include "libmlclient/transport/session_protocol.h"
 
 namespace ml::daemon::worker_protocol {
@@ -176,14 +177,7 @@ struct RunningTable {
 };
 
 // One page per device, shared by its workers; each training worker stands still between two kernels while a serving
-// worker has work. Written with atomics, slept on with futexes.
-struct PreemptionPage {
-  std::uint32_t demand;  // serving workers of this device that have work now
-  std::uint32_t pad0[31];
-  std::uint64_t demanded_at;  // CLOCK_MONOTONIC ns of the last rise from 0
-  std::uint32_t standing;     // threads of training workers that sleep on `demand`
-  std::uint32_t pad1[29];
-};
-static_assert(sizeof(PreemptionPage) == 256);
+// worker has work.
+using runtime::PreemptionPage;
 
 }  // namespace ml::daemon::worker_protocol

@@ -32,6 +32,7 @@ BufferSpan Plan::resolve(const Place& place, std::span<const BufferSpan> inputs,
 
 bool Plan::run(StreamContext& context, std::span<const BufferSpan> inputs, std::span<const BufferSpan> outputs,
                Progress* progress) const {
+  context.begin_execution();
   return run_in(context, inputs, outputs, context.scratch(scratch_bytes_), progress);
 }
 
@@ -46,6 +47,7 @@ bool Plan::run_in(StreamContext& context, std::span<const BufferSpan> inputs, st
   Stream& stream = context.stream();
   for (const Segment& segment : segments_) {
     for (const Step& step : segment.steps) {
+      context.give_way();
       if (!may_go_on(step.commits)) return false;
       const std::span<const BufferSpan> in = spans.subspan(step.first_place, step.inputs);
       const std::span<const BufferSpan> out = spans.subspan(step.first_place + step.inputs, step.outputs);
@@ -55,6 +57,7 @@ bool Plan::run_in(StreamContext& context, std::span<const BufferSpan> inputs, st
         stream.copy(out[0], in[0]);
     }
     if (const ControlStep* control = segment.control.get()) {
+      context.give_way();
       if (!may_go_on(control->commits)) return false;
       const std::span<const BufferSpan> in = spans.subspan(control->first_place, control->inputs);
       const std::span<const BufferSpan> out = spans.subspan(control->first_place + control->inputs, control->outputs);

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -114,8 +115,12 @@ class Plan {
   std::string fingerprint_;
 };
 
+// Called now and then by what may take long, to throw when it takes too long.
+using Checkpoint = std::function<void()>;
+
 struct PlanOptions {
-  passes::Evaluate evaluate;  // none: nothing is folded
+  passes::Evaluate evaluate;      // none: nothing is folded
+  Checkpoint checkpoint = [] {};  // between two steps of making the plan
 };
 
 // The plan of `graph` (bound already, donations included) on the device of `resources`, which must outlive it. Throws

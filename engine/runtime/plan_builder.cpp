@@ -42,6 +42,7 @@ class PlanBuilder {
       : resources_(resources), device_(resources.device()), options_(options), laid_out_(lowered(graph)) {}
 
   std::unique_ptr<const Plan> build() {
+    options_.checkpoint();
     refuse_what_cannot_be_donated();
     uses_ = use_counts(graph_);
     storages_ = storages_of(graph_);
@@ -49,7 +50,10 @@ class PlanBuilder {
     compile_nodes();
     place_storages();
     copy_inputs_first();
-    for (const std::uint32_t node : order_.order) append(node);
+    for (const std::uint32_t node : order_.order) {
+      options_.checkpoint();
+      append(node);
+    }
     copy_outputs_last();
     place_scratch();
     mark_commit();
@@ -105,6 +109,7 @@ class PlanBuilder {
   void compile_nodes() {
     compiled_.resize(graph_.nodes().size());
     for (std::uint32_t index = 0; index < compiled_.size(); ++index) {
+      options_.checkpoint();
       const Node& node = graph_.nodes()[index];
       Compiled& compiled = compiled_[index];
       if (node.op->kind == OpKind::constant || node.op->name == kReshape) continue;

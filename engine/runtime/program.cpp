@@ -8,12 +8,25 @@
 
 namespace ml::runtime {
 
-Program::Program(const Graph& graph, Device& device, std::size_t plans, std::uint64_t scratch_bytes)
+namespace {
+
+// Folding is what takes longest in passes.
+passes::Evaluate checked(const passes::Evaluate& evaluate, const Checkpoint& checkpoint) {
+  return [&evaluate, &checkpoint](const Graph& graph, const Node& node, std::span<const ConstantPtr> inputs) {
+    checkpoint();
+    return evaluate(graph, node, inputs);
+  };
+}
+
+}  // namespace
+
+Program::Program(const Graph& graph, Device& device, const ProgramOptions& options, const Checkpoint& checkpoint)
     : resources_(device),
       evaluate_(reference_evaluate()),
-      graph_(passes::simplify(graph, evaluate_)),
-      limit_(plans),
-      scratch_limit_(scratch_bytes) {
+      memory_(options.memory, MemoryBudget::Purpose::programs),
+      graph_(passes::simplify(graph, checked(evaluate_, checkpoint))),
+      limit_(options.plans),
+      scratch_limit_(options.scratch_bytes) {
   for (const GraphInput& input : graph_.inputs()) inputs_.push_back(graph_.type(input.value));
   for (const GraphOutput& output : graph_.outputs()) outputs_.push_back(graph_.type(output.value));
   donated_to_.assign(inputs_.size(), kNotDonated);
@@ -27,17 +40,23 @@ Program::Program(const Graph& graph, Device& device, std::size_t plans, std::uin
   if (!known) return;
   std::vector<Shape> shapes;
   for (const TensorType& type : inputs_) shapes.push_back(type.shape);
-  keep(prepare(shapes));
+  keep(prepare(shapes, checkpoint));
 }
 
-std::shared_ptr<const Plan> Program::prepare(std::span<const Shape> shapes) {
-  std::shared_ptr<const Plan> plan = make_plan(passes::bind(graph_, shapes, evaluate_), resources_, {evaluate_});
+std::shared_ptr<const Plan> Program::prepare(std::span<const Shape> shapes, const Checkpoint& checkpoint) {
+  checkpoint();
+  const passes::Evaluate evaluate = checked(evaluate_, checkpoint);
+  std::shared_ptr<const Plan> plan =
+      make_plan(passes::bind(graph_, shapes, evaluate), resources_, {evaluate, checkpoint});
   if (plan->scratch_bytes() > scratch_limit_) {
     throw Error(Code::no_space,
                 "its intermediate values need " + std::to_string(plan->scratch_bytes()) + " bytes, " +
                     std::to_string(scratch_limit_) + " are allowed",
                 {}, "take smaller shapes, a smaller batch for example");
   }
+  // What was packed stays with the program, whoever has asked for it.
+  const std::lock_guard lock(memory_mutex_);
+  memory_.grow_to(device_bytes());
   return plan;
 }
 

@@ -5,21 +5,29 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
 #include "engine/graph/graph.h"
+#include "engine/runtime/memory_budget.h"
 #include "engine/runtime/plan.h"
 #include "engine/runtime/resources.h"
 
 namespace ml::runtime {
 
+struct ProgramOptions {
+  std::size_t plans = 16;                           // that are kept at most
+  std::uint64_t scratch_bytes = ~std::uint64_t{0};  // that each may need
+  std::shared_ptr<MemoryBudget> memory = nullptr;   // where packed weights are counted; null: nowhere
+};
+
 class Program {
  public:
-  // `graph` has been verified. `plans` is how many are kept at most, `scratch_bytes` what each may need. When every
-  // shape is known, the one plan is made here; otherwise the first execution of each combination of shapes asks for its
-  // plan.
-  Program(const Graph& graph, Device& device, std::size_t plans, std::uint64_t scratch_bytes = ~std::uint64_t{0});
+  // `graph` has been verified. When every shape is known, the one plan is made here; otherwise the first execution of
+  // each combination of shapes asks for its plan. Throws what making a plan throws.
+  Program(
+      const Graph& graph, Device& device, const ProgramOptions& options, const Checkpoint& checkpoint = [] {});
 
   // Of the graph as it was loaded: kUnknown where an extent is symbolic.
   std::span<const TensorType> inputs() const { return inputs_; }
@@ -33,9 +41,12 @@ class Program {
   // The plan for these shapes, or null; without allocating. `fits(i, shape)` says whether input i has that shape.
   template <class Fits>
   std::shared_ptr<const Plan> find(Fits fits);
-  // Makes a plan for these shapes; throws no_space when it needs too much scratch. Any thread, beside find() and keep()
-  // on another.
-  std::shared_ptr<const Plan> prepare(std::span<const Shape> shapes);
+  // Makes a plan for these shapes; throws no_space when it needs too much scratch, or its packed weights don't fit the
+  // budget. Any thread, beside find() and keep() on another.
+  std::shared_ptr<const Plan> prepare(
+      std::span<const Shape> shapes, const Checkpoint& checkpoint = [] {});
+  // Of the packed weights.
+  std::uint64_t device_bytes() const { return resources_.packs().bytes(); }
   // Keeps a plan for find(); the one that was used longest ago goes when there are too many.
   void keep(std::shared_ptr<const Plan> plan);
 
@@ -47,6 +58,8 @@ class Program {
 
   ProgramResources resources_;
   passes::Evaluate evaluate_;
+  std::mutex memory_mutex_;
+  MemoryShare memory_;
   Graph graph_;
   std::vector<TensorType> inputs_, outputs_;
   std::vector<std::uint32_t> donated_to_, donated_from_;

@@ -44,8 +44,10 @@ Queue::Queue(RingThread& thread, Session& session, std::unique_ptr<QueueMemory> 
     tasks_[slot].queue = this;
     tasks_[slot].slot = slot;
   }
-  turn.queue = this;
-  turn.priority = options_.priority;
+  for (FairShare::Place* place : {&turn, &compile_turn}) {
+    place->queue = this;
+    place->priority = options_.priority;
+  }
 }
 
 Queue::~Queue() { assert(drained() && awaited_by_.empty()); }
@@ -114,8 +116,8 @@ bool Queue::prepare(Task& task) {
       if (!take_arguments(task, session_) || !match_compile(task, session_.limits)) return false;
       for (std::size_t i = 1; i < task.call->arguments.size(); ++i) task.charged += task.call->arguments[i].bytes;
       if (!session_.charge(task.charged)) {
+        task.fail(MLRING_NO_SPACE, session_.refusal(task.charged));
         task.charged = 0;
-        task.fail(MLRING_NO_SPACE, "the session's device memory is used up");
         return false;
       }
       break;
@@ -172,9 +174,7 @@ bool Queue::prepare_wait(Task& task) {
 
 bool Queue::prepare_alloc(Task& task) {
   if (!session_.charge(task.descriptor.operand)) {
-    task.fail(MLRING_NO_SPACE, "the session's device memory is used up: " + std::to_string(session_.charged.get()) +
-                                   " of " + std::to_string(session_.limits.device_bytes) + " bytes, and " +
-                                   std::to_string(task.descriptor.operand) + " more wanted");
+    task.fail(MLRING_NO_SPACE, session_.refusal(task.descriptor.operand));
     return false;
   }
   task.charged = task.descriptor.operand;
@@ -244,7 +244,7 @@ void Queue::start(Task& task) {
   switch (task.descriptor.opcode) {
     case MLRING_OP_NOP: return finish(task);
     case MLRING_OP_CANCEL: return cancel(task);
-    case MLRING_OP_COMPILE: return hand_to_compiler(task);
+    case MLRING_OP_COMPILE: return compile(task);
     case MLRING_OP_EXECUTE: return start_execute(task);
     case MLRING_OP_WAIT:
       if (task.descriptor.operand < task.awaited->ring_.completed_sequence()) return finish(task);
@@ -274,38 +274,49 @@ void Queue::start_execute(Task& task) {
         shape.append(static_cast<std::int64_t>(record.dims[axis]));
       call.shapes.push_back(shape);
     }
-    return hand_to_compiler(task);
+    return compile(task);
   }
   if (!check_capacities(task, *call.plan)) return finish(task);
   make_ready(task);
 }
 
-void Queue::make_ready(Task& task) {
-  task.stage = Task::Stage::ready;
-  ready_.push_back(task);
-  thread_.fair_share().wait(turn);
+void Queue::make_ready(Task& task) { wait_for_thread(task, Task::Stage::ready); }
+void Queue::compile(Task& task) { wait_for_thread(task, Task::Stage::uncompiled); }
+
+FairShare& Queue::share_of(const FairShare::Place& place) {
+  return (&place == &turn ? thread_.executors() : thread_.compilers()).share();
 }
 
-Task& Queue::give_ready() {
-  Task& task = *ready_.pop_front();
-  task.stage = Task::Stage::running;
-  task.share = thread_.fair_share().give(turn);
-  if (ready_.empty()) thread_.fair_share().stop_waiting(turn);
+void Queue::wait_for_thread(Task& task, Task::Stage stage) {
+  FairShare::Place& place = stage == Task::Stage::ready ? turn : compile_turn;
+  task.stage = stage;
+  list_of(place).push_back(task);
+  share_of(place).wait(place);
+}
+
+Task& Queue::give(FairShare::Place& place) {
+  TaskList& list = list_of(place);
+  Task& task = *list.pop_front();
+  task.stage = &place == &turn ? Task::Stage::running : Task::Stage::compiling;
+  task.share = share_of(place).give(place);
+  if (list.empty()) share_of(place).stop_waiting(place);
   ++away_;
   return task;
-}
-
-void Queue::hand_to_compiler(Task& task) {
-  task.stage = Task::Stage::compiling;
-  ++away_;
-  thread_.compile(task);
 }
 
 void Queue::come_back(Task& task) {
   --away_;
   if (away_ == 0 && when_drained_) thread_.post(std::exchange(when_drained_, nullptr));
   const bool was_compiling = task.stage == Task::Stage::compiling;
-  if (was_compiling && task.status == MLRING_OK && task.progress.stopped()) {
+  FairShare::Place& place = was_compiling ? compile_turn : turn;
+  const std::uint64_t taken = task.ended - task.started;
+  share_of(place).take_back(place, task.share, taken);
+  (was_compiling ? session_.compile_ns : session_.busy_ns).add(taken);
+  if (!was_compiling) {
+    busy_ += taken;
+    thread_.busy_ns.add(taken);
+  }
+  if (was_compiling && task.progress.stopped()) {
     const bool expired = task.progress.state() == Progress::expired;
     return finish(task, expired ? MLRING_TIMEOUT : MLRING_CANCELLED, why_stopped(task.progress));
   }
@@ -313,10 +324,6 @@ void Queue::come_back(Task& task) {
     task.call->program->keep(task.call->plan);
     return start_execute(task);
   }
-  const std::uint64_t taken = task.ended - task.started;
-  busy_ += taken;
-  if (!was_compiling) thread_.fair_share().take_back(turn, task.share, taken);
-  (was_compiling ? session_.compile_ns : session_.busy_ns).add(taken);
   finish(task);
 }
 
@@ -359,7 +366,8 @@ void Queue::finish(Task& task, std::int32_t status, std::string_view message) {
 
 void Queue::finish(Task& task) {
   if (task.list != nullptr) task.list->remove(task);
-  if (task.stage == Task::Stage::ready && ready_.empty()) thread_.fair_share().stop_waiting(turn);
+  if (task.stage == Task::Stage::ready && ready_.empty()) share_of(turn).stop_waiting(turn);
+  if (task.stage == Task::Stage::uncompiled && uncompiled_.empty()) share_of(compile_turn).stop_waiting(compile_turn);
   if (task.awaited != nullptr) std::erase(task.awaited->awaited_by_, &task);
   task.awaited = nullptr;
   mlring_completion answer{};

@@ -39,7 +39,8 @@ class Queue {
   Session& session() const { return session_; }
   mlring_handle handle{};      // in the session's table
   Poller::Place poller_place;  // these two are the ring thread's
-  FairShare::Place turn;
+  FairShare::Place turn;       // for an executor
+  FairShare::Place compile_turn;
 
   // Takes what is there, up to a batch. True: there was something.
   bool poll(std::uint64_t now);
@@ -51,8 +52,8 @@ class Queue {
 
   // A task that came back from an executor or the compile thread.
   void come_back(Task& task);
-  // The next task for an executor, of which there is one.
-  Task& give_ready();
+  // The next task for an executor or a compile thread, of which there is one.
+  Task& give(FairShare::Place& place);
   // Stops what is past its deadline, and says when to look again, or 0. The thread has been told of the earliest.
   std::uint64_t expire(std::uint64_t now);
   std::uint64_t next_deadline = 0;  // 0: none
@@ -88,7 +89,10 @@ class Queue {
   void start_execute(Task& task);
   void cancel(Task& task);
   void make_ready(Task& task);
-  void hand_to_compiler(Task& task);
+  void compile(Task& task);
+  void wait_for_thread(Task& task, Task::Stage stage);
+  TaskList& list_of(const FairShare::Place& place) { return &place == &turn ? ready_ : uncompiled_; }
+  FairShare& share_of(const FairShare::Place& place);
 
   void end_if_faulted();
   void finish(Task& task);
@@ -105,6 +109,7 @@ class Queue {
   WorkerRing ring_;
   std::vector<Task> tasks_;  // by slot
   TaskList ready_;
+  TaskList uncompiled_;
   TaskList after_;      // tasks with AFTER, oldest first
   TaskList unblocked_;  // to be gone on with
   TaskList waiting_;    // WAITs of this queue

@@ -21,6 +21,7 @@ class ProgramResources {
 
   Device& device() const { return device_; }
   PackCache& packs() { return packs_; }
+  const PackCache& packs() const { return packs_; }
   // The constant in device memory: the bytes where they are on a unified device, otherwise a copy made once. Any thread
   // may call.
   std::shared_ptr<Buffer> constant(const ConstantPtr& constant);

@@ -4,20 +4,30 @@
 
 #include <algorithm>
 #include <exception>
+#include <string>
 
 #include "engine/runtime/clock.h"
+#include "engine/runtime/run_task.h"
 
 namespace ml::runtime {
 namespace {
 
-// How long a task runs before one more executor takes the place of its own, ns, and how many more there may be.
-constexpr std::uint64_t kPatience = 10'000'000;
-constexpr std::size_t kRelief = 48;
-// How many tasks of one user may run for so long side by side.
-constexpr std::size_t kLongOfOneUser = 8;
-// A queue whose tasks are shorter gets its next one onto the executor behind the one that runs, so that there is no gap
-// between them; whoever comes meanwhile waits for one more of them.
-constexpr std::uint64_t kShort = 1'000'000;
+// How long a plan runs before one more executor takes the place of its own, ns, how many more there may be, and how
+// many such plans of one user.
+constexpr std::uint64_t kExecutorPatience = 10'000'000;
+constexpr std::size_t kMoreExecutors = 48;
+constexpr std::size_t kLongPlans = 8;
+constexpr std::uint64_t kShortPlan = 1'000'000;
+// The same for compilations.
+constexpr std::uint64_t kCompilePatience = 100'000'000;
+constexpr std::size_t kCompileThreads = 4;
+constexpr int kCompileNiceness = 10;
+
+TaskThreadsOptions executor_options(const ThreadOptions& options) {
+  std::size_t most = options.executors + kMoreExecutors;
+  if (!options.running.empty()) most = std::min(most, options.running.size() - kCompileThreads);
+  return {options.executors, most, kLongPlans, kExecutorPatience, kShortPlan};
+}
 
 }  // namespace
 
@@ -28,12 +38,34 @@ struct RingThread::ControlCall {
 };
 
 RingThread::RingThread(Device& device, const ThreadOptions& options)
-    : device_(device), options_(options), most_executors_(options.executors + kRelief), compiler_(device, wakeup_) {
-  for (std::uint32_t i = 0; i < options.executors; ++i) {
-    executors_.push_back(std::make_unique<Executor>(device_, wakeup_, options_.spin, i));
-  }
+    : device_(device),
+      options_(options),
+      gate_(options.preemption != nullptr && options.role == PreemptionRole::training
+                ? std::make_unique<PreemptionGate>(*options.preemption)
+                : nullptr),
+      demand_(options.role == PreemptionRole::serving ? options.preemption : nullptr),
+      executors_(executor_options(options), [this](std::size_t number) { return make_executor(number); }),
+      compilers_({1, kCompileThreads, 1, kCompilePatience, 0},
+                 [this](std::size_t number) { return make_compiler(number); }) {
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "ml-ring");
+}
+
+std::unique_ptr<TaskThread> RingThread::make_executor(std::size_t number) {
+  const auto context = std::make_shared<StreamContext>(device_, gate_.get(), options_.memory);
+  return std::make_unique<TaskThread>(
+      [context](Task& task) { run_task(task, *context); }, wakeup_,
+      TaskThreadOptions{.name = "ml-exec-" + std::to_string(number),
+                        .spin = options_.spin,
+                        .running = options_.running.empty() ? nullptr : &options_.running[number]});
+}
+
+std::unique_ptr<TaskThread> RingThread::make_compiler(std::size_t number) {
+  std::uint64_t* running = options_.running.empty() ? nullptr : &options_.running[options_.running.size() - 1 - number];
+  return std::make_unique<TaskThread>(
+      [this](Task& task) { compile_task(task, device_, options_.memory); }, wakeup_,
+      TaskThreadOptions{
+          .name = "ml-compile-" + std::to_string(number), .niceness = kCompileNiceness, .running = running});
 }
 
 RingThread::~RingThread() {
@@ -107,12 +139,14 @@ void RingThread::add_queue(Queue& queue) {
   moved_.reserve(queues_);
   with_deadlines_.reserve(queues_);
   poller_.add(queue);
-  fair_share_.join(queue.turn, queue.session().limits.user);
+  executors_.share().join(queue.turn, queue.session().limits.user);
+  compilers_.share().join(queue.compile_turn, queue.session().limits.user);
 }
 
 void RingThread::remove_queue(Queue& queue) {
   wakeup_.remove(queue.memory().doorbell_fd());
-  fair_share_.leave(queue.turn);
+  executors_.share().leave(queue.turn);
+  compilers_.share().leave(queue.compile_turn);
   poller_.remove(queue);
   std::erase(moved_, &queue);
   std::erase(with_deadlines_, &queue);
@@ -160,18 +194,9 @@ void RingThread::run() {
 }
 
 bool RingThread::collect(std::uint64_t now) {
-  bool any = false;
-  for (const std::unique_ptr<Executor>& executor : executors_) {
-    while (Task* task = executor->take_back(now)) {
-      task->queue->come_back(*task);
-      any = true;
-    }
-  }
-  while (Task* task = compiler_.take_back()) {
-    task->queue->come_back(*task);
-    any = true;
-  }
-  return any;
+  const auto come_back = [](Task& task) { task.queue->come_back(task); };
+  const bool executed = executors_.collect(now, come_back);
+  return compilers_.collect(now, come_back) || executed;
 }
 
 // Until nothing moves any more: what one queue finishes may start something on another.
@@ -190,57 +215,11 @@ void RingThread::publish(std::uint64_t now) {
   moved_.clear();
 }
 
-// As long as there is an executor for the task that is next: nobody else's goes before it.
 bool RingThread::dispatch(std::uint64_t now) {
-  bool any = false;
-  while (FairShare::Place* next = fair_share_.next()) {
-    Executor* executor = executor_for(*next->queue, now);
-    if (executor == nullptr && next->user->held_back) continue;
-    if (executor == nullptr) break;
-    any = true;
-    executor->hand_over(next->queue->give_ready(), now);
-  }
-  return any;
-}
-
-// A free one, or the one that works for this queue already: nobody waits behind another's plan. A plan may run for
-// long, or for ever: one that has run for a while doesn't count as working any more, so that one more executor takes
-// its place. So many plans of one user hold back only that user.
-Executor* RingThread::executor_for(const Queue& queue, std::uint64_t now) {
-  Executor* idle = nullptr;
-  Executor* own = nullptr;
-  std::size_t working = 0, long_of_user = 0;
-  for (const std::unique_ptr<Executor>& executor : executors_) {
-    if (executor->outstanding() == 0) {
-      if (idle == nullptr) idle = executor.get();
-      continue;
-    }
-    if (now - executor->since() < kPatience)
-      ++working;
-    else if (executor->user() == queue.turn.user)
-      ++long_of_user;
-    if (executor->serves(queue) && executor->outstanding() < Executor::kDepth) own = executor.get();
-  }
-  if (long_of_user == kLongOfOneUser) {
-    FairShare::hold_back(*queue.turn.user);
-    return nullptr;
-  }
-  if (working < options_.executors) {
-    if (idle != nullptr) return idle;
-    if (executors_.size() < most_executors_ && add_executor()) return executors_.back().get();
-  }
-  return queue.turn.usual < kShort ? own : nullptr;
-}
-
-bool RingThread::add_executor() {
-  try {
-    executors_.push_back(
-        std::make_unique<Executor>(device_, wakeup_, options_.spin, static_cast<std::uint32_t>(executors_.size())));
-    return true;
-  } catch (const std::exception&) {  // no more threads or streams: they wait
-    most_executors_ = executors_.size();
-    return false;
-  }
+  const auto give = [](FairShare::Place& place) -> Task& { return place.queue->give(place); };
+  const bool executing = executors_.dispatch(now, give);
+  demand_.update(executors_.busy(), now);
+  return compilers_.dispatch(now, give) || executing;
 }
 
 bool RingThread::expire(std::uint64_t now) {
@@ -255,27 +234,13 @@ bool RingThread::expire(std::uint64_t now) {
   return true;
 }
 
-// When a task that waits gets an executor though none has come free; 0: none waits.
-std::uint64_t RingThread::next_relief(std::uint64_t now) const {
-  if (!fair_share_.anybody_waits() || executors_.size() == most_executors_) return 0;
-  std::uint64_t next = 0;
-  for (const std::unique_ptr<Executor>& executor : executors_) {
-    const std::uint64_t until = executor->since() + kPatience;
-    if (executor->outstanding() != 0 && until > now) next = next == 0 ? until : std::min(next, until);
-  }
-  return next;
-}
-
 void RingThread::sleep(std::uint64_t now) {
   const auto has_work = [this] {
     if (stop_.load(std::memory_order_acquire) || control_pending_.load(std::memory_order_acquire)) return true;
-    for (const std::unique_ptr<Executor>& executor : executors_) {
-      if (executor->has_results()) return true;
-    }
-    return compiler_.has_results();
+    return executors_.has_results() || compilers_.has_results();
   };
   std::uint64_t until = next_deadline_;
-  for (const std::uint64_t other : {next_relief(now)}) {
+  for (const std::uint64_t other : {executors_.next_relief(now), compilers_.next_relief(now), demand_.next_update()}) {
     if (other != 0) until = until == 0 ? other : std::min(until, other);
   }
   wakeup_.sleep(until, has_work);

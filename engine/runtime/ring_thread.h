@@ -1,4 +1,4 @@
-// The thread that answers: it polls the rings, orders descriptors, hands work to executors and the compile thread, and
+// The thread that answers: it polls the rings, orders descriptors, hands work to executors and compile threads, and
 // writes completions. It never computes and never compiles, so a queue's NOP never waits for another's training step.
 //
 // While something happens it polls. A ring without work is parked after a while (poller.h); when all are, the thread
@@ -12,16 +12,17 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
-#include "engine/runtime/compile_thread.h"
 #include "engine/runtime/event_bell.h"
-#include "engine/runtime/executor.h"
-#include "engine/runtime/fair_share.h"
+#include "engine/runtime/memory_budget.h"
 #include "engine/runtime/poller.h"
+#include "engine/runtime/preemption.h"
 #include "engine/runtime/queue.h"
 #include "engine/runtime/reaper.h"
+#include "engine/runtime/task_threads.h"
 #include "engine/runtime/wakeup.h"
 
 namespace ml::runtime {
@@ -30,6 +31,10 @@ struct ThreadOptions {
   std::uint32_t executors = 1;
   std::uint64_t spin = 0;  // ns that an idle executor polls
   std::uint64_t park = 0;  // ns that an idle ring is polled
+  PreemptionPage* preemption = nullptr;
+  PreemptionRole role = PreemptionRole::serving;
+  std::span<std::uint64_t> running;
+  std::shared_ptr<MemoryBudget> memory;
 };
 
 class RingThread {
@@ -51,6 +56,10 @@ class RingThread {
   // What rings eventfds of other processes; made by the first call, any thread. Ringing is for the ring thread.
   EventBell& bell();
 
+  PreemptionGate::Counts preemptions() const { return gate_ ? gate_->counts() : PreemptionGate::Counts{}; }
+
+  Counter busy_ns;  // of all executors since the worker began
+
   // From here on: for the ring thread alone.
   Device& device() const { return device_; }
   void add_queue(Queue& queue);
@@ -61,8 +70,8 @@ class RingThread {
     queue.moved = true;
   }
   Poller& poller() { return poller_; }
-  FairShare& fair_share() { return fair_share_; }
-  void compile(Task& task) { compiler_.hand_over(task); }
+  TaskThreads& executors() { return executors_; }
+  TaskThreads& compilers() { return compilers_; }
   Call* acquire_call();
   void release_call(Call* call);
 
@@ -72,13 +81,12 @@ class RingThread {
   void run();
   bool collect(std::uint64_t now);
   bool dispatch(std::uint64_t now);
-  Executor* executor_for(const Queue& queue, std::uint64_t now);
-  bool add_executor();
+  std::unique_ptr<TaskThread> make_executor(std::size_t number);
+  std::unique_ptr<TaskThread> make_compiler(std::size_t number);
   void settle();
   void publish(std::uint64_t now);
   bool run_control_calls();
   bool expire(std::uint64_t now);
-  std::uint64_t next_relief(std::uint64_t now) const;
   void sleep(std::uint64_t now);
 
   Device& device_;
@@ -87,12 +95,12 @@ class RingThread {
   std::once_flag bell_made_;
   std::unique_ptr<EventBell> bell_;
   Wakeup wakeup_;
-  std::vector<std::unique_ptr<Executor>> executors_;
-  std::size_t most_executors_;
-  CompileThread compiler_;
+  std::unique_ptr<PreemptionGate> gate_;  // of a training worker
+  Demand demand_;                         // of a serving worker
+  TaskThreads executors_;
+  TaskThreads compilers_;
 
   Poller poller_;
-  FairShare fair_share_;
   std::size_t queues_ = 0;
   std::vector<Queue*> moved_;           // something to settle or to publish
   std::vector<Queue*> with_deadlines_;  // those whose next_deadline isn't 0

@@ -1,11 +1,11 @@
-// The work of executors: EXECUTE, COPY, ALLOC, and dropping what FREE took out of the table.
+// The work of executors.
 #include <algorithm>
 #include <cstring>
 
 #include "engine/runtime/arguments.h"
 #include "engine/runtime/clock.h"
-#include "engine/runtime/executor.h"
 #include "engine/runtime/memory_planner.h"
+#include "engine/runtime/run_task.h"
 #include "engine/runtime/status.h"
 
 namespace ml::runtime {

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/runtime/handles.h"
+#include "engine/runtime/memory_budget.h"
 
 namespace ml::runtime {
 
@@ -20,6 +22,7 @@ struct SessionLimits {
   std::uint64_t device_bytes = ~std::uint64_t{0};   // behind handles
   std::uint64_t graph_bytes = 256u << 20;           // of one COMPILE, blobs not counted
   std::uint64_t scratch_bytes = ~std::uint64_t{0};  // of one plan
+  std::uint64_t compile_ms = 0;                     // of one COMPILE or plan; 0: no limit
   std::uint32_t user = 0;                           // whose share of device time it uses: sessions of one user share it
   std::uint64_t number = 0;                         // by which others know the session
 };
@@ -36,17 +39,16 @@ class Counter {
 };
 
 struct Session {
-  explicit Session(const SessionLimits& session_limits);
+  Session(const SessionLimits& session_limits, std::shared_ptr<MemoryBudget> memory_budget);
   ~Session();
 
-  bool charge(std::uint64_t bytes) {
-    if (bytes > limits.device_bytes - charged.get()) return false;
-    charged.add(bytes);
-    return true;
-  }
-  void discharge(std::uint64_t bytes) { charged.subtract(bytes); }
+  // False: it would be too much, of the session's or of the device's; refusal() then says which.
+  bool charge(std::uint64_t bytes);
+  void discharge(std::uint64_t bytes);
+  std::string refusal(std::uint64_t bytes) const;
 
   const SessionLimits limits;
+  const std::shared_ptr<MemoryBudget> memory;
   HandleTable handles;
   ArenaTable arenas;
   std::vector<std::unique_ptr<Queue>> queues;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/runtime/clock.h"
 #include "engine/runtime/memory_planner.h"
 
 namespace ml::runtime {
@@ -10,14 +11,27 @@ StreamContext::~StreamContext() { synchronize(); }
 
 void StreamContext::synchronize() { stream_->record()->wait(); }
 
-BufferSpan StreamContext::at_least(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
-  const std::size_t wanted = align_memory(std::max<std::size_t>(bytes, 1));
-  if (!buffer || buffer->size() < wanted) {
-    if (buffer) synchronize();
-    buffer.reset();
-    buffer = device_.allocate(wanted);
+void StreamContext::pass_gate() {
+  const std::uint64_t now = monotonic_now();
+  if (!gate_->demanded(passer_, now)) {
+    passer_.step_began = now;
+    return;
   }
-  return {buffer.get(), 0, bytes};
+  synchronize();
+  gate_->hold(passer_);
+  passer_.step_began = monotonic_now();
+}
+
+BufferSpan StreamContext::at_least(Arena& arena, std::size_t bytes) {
+  const std::size_t wanted = align_memory(std::max<std::size_t>(bytes, 1));
+  if (!arena.buffer || arena.buffer->size() < wanted) {
+    if (arena.buffer) synchronize();
+    arena.buffer.reset();
+    arena.share.shrink_to(0);
+    arena.share.grow_to(wanted);
+    arena.buffer = device_.allocate(wanted);
+  }
+  return {arena.buffer.get(), 0, bytes};
 }
 
 BufferSpan StreamContext::scratch(std::size_t bytes) { return at_least(scratch_, bytes); }

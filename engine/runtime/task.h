@@ -76,12 +76,13 @@ struct Call {
 
 struct Task {
   enum class Stage : std::uint8_t {
-    none,       // the slot is free
-    ordered,    // behind earlier tasks
-    waiting,    // a WAIT whose queue has not got there
-    ready,      // to be given to an executor
-    compiling,  // on the compile thread
-    running,    // with an executor
+    none,        // the slot is free
+    ordered,     // behind earlier tasks
+    waiting,     // a WAIT whose queue has not got there
+    uncompiled,  // to be given to a compile thread
+    compiling,   // with a compile thread
+    ready,       // to be given to an executor
+    running,     // with an executor
   };
 
   Queue* queue = nullptr;

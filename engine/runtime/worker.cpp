@@ -15,12 +15,16 @@ constexpr std::uint64_t kPark = 1'000'000;
 // A client, the ring thread and an executor poll at the same time, and a fourth thread may have work to do.
 constexpr int kManyCpus = 4;
 
-ThreadOptions thread_options(const WorkerOptions& options) {
+ThreadOptions thread_options(const WorkerOptions& options, std::shared_ptr<MemoryBudget> memory) {
   const int cpus = usable_cpus();
   ThreadOptions result;
   result.executors = std::max(options.executors, 1u);
   result.spin = options.spin != WorkerOptions::kByCpus ? options.spin : cpus >= kManyCpus ? kSpin : 0;
   result.park = options.park != WorkerOptions::kByCpus ? options.park : cpus >= kManyCpus ? kPark : 0;
+  result.preemption = options.preemption;
+  result.role = options.role;
+  result.running = options.running;
+  result.memory = std::move(memory);
   return result;
 }
 
@@ -41,7 +45,9 @@ std::unique_ptr<Arena> take_arena(Session& session, std::uint32_t number) {
 }  // namespace
 
 Worker::Worker(std::unique_ptr<Device> device, const WorkerOptions& options)
-    : device_(std::move(device)), thread_(std::make_unique<RingThread>(*device_, thread_options(options))) {}
+    : device_(std::move(device)),
+      memory_(std::make_shared<MemoryBudget>(options.memory_bytes)),
+      thread_(std::make_unique<RingThread>(*device_, thread_options(options, memory_))) {}
 
 Worker::~Worker() {
   thread_->call([this] {
@@ -61,7 +67,7 @@ std::vector<Session*> Worker::all_sessions() {
 
 Session& Worker::create_session(const SessionLimits& limits) {
   const std::lock_guard lock(mutex_);
-  return *sessions_.emplace_back(std::make_unique<Session>(limits));
+  return *sessions_.emplace_back(std::make_unique<Session>(limits, memory_));
 }
 
 void Worker::destroy_session(Session& session) {
@@ -220,7 +226,10 @@ mlring_handle Worker::add_program(Session& session, std::shared_ptr<Program> pro
 }
 
 void Worker::set_weight(std::uint32_t user, std::uint32_t weight) {
-  thread_->post([this, user, weight] { thread_->fair_share().set_weight(user, weight); });
+  thread_->post([this, user, weight] {
+    for (TaskThreads* threads : {&thread_->executors(), &thread_->compilers()})
+      threads->share().set_weight(user, weight);
+  });
 }
 
 Worker::SessionUse Worker::use_of(const Session& session) {

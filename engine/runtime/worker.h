@@ -6,8 +6,11 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
+#include "engine/runtime/memory_budget.h"
+#include "engine/runtime/preemption.h"
 #include "engine/runtime/queue_memory.h"
 #include "engine/runtime/ring_thread.h"
 #include "engine/runtime/session.h"
@@ -21,6 +24,15 @@ struct WorkerOptions {
   static constexpr std::uint64_t kByCpus = ~std::uint64_t{0};
   std::uint64_t spin = kByCpus;
   std::uint64_t park = kByCpus;
+
+  // Of all sessions together: memory behind handles, packed weights, intermediate values.
+  std::uint64_t memory_bytes = ~std::uint64_t{0};
+  // What the workers of one device share, and what this one is: see preemption.h. Null: it shares the device with none.
+  PreemptionPage* preemption = nullptr;
+  PreemptionRole role = PreemptionRole::serving;
+  // Where each thread says for which session (SessionLimits::number) it works, so that somebody else can tell when the
+  // process has died: executors from the front, compile threads from the end. At least 16 entries, or none.
+  std::span<std::uint64_t> running;
 };
 
 // All functions may be called from any thread but the ring thread; each session and queue is destroyed once.
@@ -58,6 +70,8 @@ class Worker {
   // A handle of a program that was loaded outside of any queue; sessions share the program and its packed weights.
   // Throws no_space when the session's handles are used up.
   mlring_handle add_program(Session& session, std::shared_ptr<Program> program);
+  // What programs count their memory in.
+  const std::shared_ptr<MemoryBudget>& memory() const { return memory_; }
   // The user's share of device time, in proportion to the other users' that have work. Sessions name their user in
   // SessionLimits.
   void set_weight(std::uint32_t user, std::uint32_t weight);
@@ -65,6 +79,9 @@ class Worker {
     std::uint64_t busy_ns, compile_ns, device_bytes, arena_bytes, executions, failures;
   };
   static SessionUse use_of(const Session& session);
+  // Of all sessions since the worker began.
+  std::uint64_t busy_ns() const { return thread_->busy_ns.get(); }
+  PreemptionGate::Counts preemptions() const { return thread_->preemptions(); }
 
  private:
   void close(Queue& queue, std::uint32_t state, std::function<void()> closed);
@@ -76,6 +93,7 @@ class Worker {
   std::uint32_t add_arena(Session& session, std::unique_ptr<Arena> arena);
 
   std::unique_ptr<Device> device_;
+  std::shared_ptr<MemoryBudget> memory_;
   std::unique_ptr<RingThread> thread_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Session>> sessions_;

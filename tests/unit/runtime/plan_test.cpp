@@ -129,7 +129,7 @@ TEST(Program, PacksAndPlacesConstantsOnceForAllShapes) {
     std::unique_ptr<Device> inner = test::create_delayed_device(3);
     int allocations = 0;
   } device;
-  runtime::Program program(graph, device, 16);
+  runtime::Program program(graph, device, {});
   for (const std::int64_t n : {1, 2, 3, 17}) program.prepare(std::vector<Shape>{{n, 64}});
   EXPECT_EQ(device.allocations, 1);
 }

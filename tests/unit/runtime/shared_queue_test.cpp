@@ -215,7 +215,7 @@ TEST_F(SharedQueues, UnmapWhatIsLeftWithTheSession) {
 TEST_F(SharedQueues, ShareAProgramThatWasLoadedOutside) {
   Graph graph;
   output("y", input(graph, "x", DType::f32, {4}) * 2.0);
-  const auto program = std::make_shared<runtime::Program>(graph, worker.device(), 4);
+  const auto program = std::make_shared<runtime::Program>(graph, worker.device(), runtime::ProgramOptions{});
   TestSession one(worker), two(worker);
   TestQueue first(worker, one.session), second(worker, two.session);
   for (const auto& [client, queue] : {std::pair{&one, &first}, std::pair{&two, &second}}) {
