@@ -16,6 +16,8 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace ml::runtime {
 
@@ -57,14 +59,14 @@ inline void reset_demand(PreemptionPage& page) {
 // The serving side, on the ring thread.
 class Demand {
  public:
-  explicit Demand(PreemptionPage* page) : page_(page) {}  // null: nobody gives way
+  explicit Demand(std::vector<PreemptionPage*> pages) : pages_(std::move(pages)) {}  // none: nobody gives way
   ~Demand();
   Demand(const Demand&) = delete;
   Demand& operator=(const Demand&) = delete;
 
   // To be told in each turn whether there is work.
   void update(bool work, std::uint64_t now) {
-    if (page_ != nullptr && (work || raised_)) change(work, now);
+    if (!pages_.empty() && (work || raised_)) change(work, now);
   }
   // When to be told again though nothing happens; 0: never.
   std::uint64_t next_update() const { return raised_ && idle_since_ != 0 ? idle_since_ + kLinger : 0; }
@@ -73,7 +75,7 @@ class Demand {
   void change(bool work, std::uint64_t now);
   void lower();
 
-  PreemptionPage* page_;
+  std::vector<PreemptionPage*> pages_;
   bool raised_ = false;
   std::uint64_t idle_since_ = 0;  // 0: it has work
 };
@@ -81,7 +83,8 @@ class Demand {
 // The training side, for all executors of a worker.
 class PreemptionGate {
  public:
-  explicit PreemptionGate(PreemptionPage& page) : page_(page) {}
+  // Gives way to the servers of any of its devices. The pages stay the caller's.
+  explicit PreemptionGate(std::vector<PreemptionPage*> pages) : pages_(std::move(pages)) {}
   PreemptionGate(const PreemptionGate&) = delete;
   PreemptionGate& operator=(const PreemptionGate&) = delete;
 
@@ -93,7 +96,10 @@ class PreemptionGate {
     std::uint64_t held = 0;        // for how long since it ran for kLeastRun
   };
   bool demanded(const Passer& passer, std::uint64_t now) const {
-    return __atomic_load_n(&page_.demand, __ATOMIC_RELAXED) != 0 && now >= passer.run_until;
+    for (const PreemptionPage* page : pages_) {
+      if (__atomic_load_n(&page->demand, __ATOMIC_RELAXED) != 0) return now >= passer.run_until;
+    }
+    return false;
   }
   // Stands still while it is demanded, and no longer than kLongestHold. What was enqueued has ended.
   void hold(Passer& passer);
@@ -107,9 +113,10 @@ class PreemptionGate {
   Counts counts() const;
 
  private:
+  void hold(PreemptionPage& page, std::uint64_t until) const;
   void count(const Passer& passer, std::uint64_t now);
 
-  PreemptionPage& page_;
+  std::vector<PreemptionPage*> pages_;
   std::atomic<std::uint64_t> switches_{0}, switch_total_{0}, switch_longest_{0}, longest_kernel_{0};
 };
 

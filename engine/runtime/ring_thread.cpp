@@ -40,10 +40,10 @@ struct RingThread::ControlCall {
 RingThread::RingThread(Device& device, const ThreadOptions& options)
     : device_(device),
       options_(options),
-      gate_(options.preemption != nullptr && options.role == PreemptionRole::training
-                ? std::make_unique<PreemptionGate>(*options.preemption)
+      gate_(!options.preemption.empty() && options.role == PreemptionRole::training
+                ? std::make_unique<PreemptionGate>(options.preemption)
                 : nullptr),
-      demand_(options.role == PreemptionRole::serving ? options.preemption : nullptr),
+      demand_(options.role == PreemptionRole::serving ? options.preemption : std::vector<PreemptionPage*>{}),
       executors_(executor_options(options), [this](std::size_t number) { return make_executor(number); }),
       compilers_({1, kCompileThreads, 1, kCompilePatience, 0},
                  [this](std::size_t number) { return make_compiler(number); }) {

@@ -31,7 +31,7 @@ struct ThreadOptions {
   std::uint32_t executors = 1;
   std::uint64_t spin = 0;  // ns that an idle executor polls
   std::uint64_t park = 0;  // ns that an idle ring is polled
-  PreemptionPage* preemption = nullptr;
+  std::vector<PreemptionPage*> preemption;
   PreemptionRole role = PreemptionRole::serving;
   std::span<std::uint64_t> running;
   std::shared_ptr<MemoryBudget> memory;

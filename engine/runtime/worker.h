@@ -27,8 +27,9 @@ struct WorkerOptions {
 
   // Of all sessions together: memory behind handles, packed weights, intermediate values.
   std::uint64_t memory_bytes = ~std::uint64_t{0};
-  // What the workers of one device share, and what this one is: see preemption.h. Null: it shares the device with none.
-  PreemptionPage* preemption = nullptr;
+  // What this worker shares with the others of each of its devices, and what it is: see preemption.h. None: it shares
+  // its devices with nobody. The pages stay the caller's, and mapped.
+  std::vector<PreemptionPage*> preemption;
   PreemptionRole role = PreemptionRole::serving;
   // Where each thread says for which session (SessionLimits::number) it works, so that somebody else can tell when the
   // process has died: executors from the front, compile threads from the end. At least 16 entries, or none.
