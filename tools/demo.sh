@@ -15,13 +15,14 @@ if [[ -f $demo/mld.pid ]] && kill -0 "$(cat "$demo/mld.pid")" 2>/dev/null; then
   echo "demo: another demo runs in $demo (mld is process $(cat "$demo/mld.pid"))" >&2
   exit 1
 fi
-rm -rf "$demo/state" "$demo/run" "$demo"/fashion.*
-mkdir -p "$demo/data" "$demo/run" "$demo/state"
+rm -rf "$demo/state" "$demo"/fashion.*
+mkdir -p "$demo/data" "$demo/state"
 for file in "$images"/*.gz; do
   to=$demo/data/$(basename "$file" .gz)
   [[ -s $to ]] || { gzip -dc "$file" >"$to.part" && mv "$to.part" "$to"; }
 done
 cp "$here/fashion.toml" "$demo/fashion.toml"
+echo "# mld --user: every setting has its default" >"$demo/mld.toml"
 cd "$demo"
 
 mld=
@@ -34,14 +35,13 @@ stop_mld() {
   fi
   rm -f "$demo/mld.pid"
 }
-trap stop_mld EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# The socket lies where both sides look for it, so that nothing below has to name it. Its path must be short.
+# The sockets lie where mld, mlctl and libmlclient look for them, so that nothing below has to name them; not under BUILD,
+# whose path may be too long for a socket.
 XDG_RUNTIME_DIR=$(mktemp -d)
 export XDG_RUNTIME_DIR
 trap 'stop_mld; rm -rf "$XDG_RUNTIME_DIR"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 unset MLACCEL
 PATH=$build/bin:$PATH
 

@@ -69,6 +69,8 @@ void read_device(const toml::node& node, const std::vector<int>& cpus, Config& c
   reader.choice("backend", device.backend, {"cpu", "reference"});
   reader.cpus("cpus", device.cpus, cpus);
   reader.bytes("memory", device.memory_bytes, false, memory_bytes);
+  if (const toml::node* const poll = reader.node("poll"); poll != nullptr && poll->value<std::string>() != "automatic")
+    reader.milliseconds("poll", device.poll_ms);
   reader.finish();
   const toml::node* const name = table->get("name");
   if (name == nullptr) return mistakes.add(node, "device.name: it is missing; expected a name such as \"cpu0\"");

@@ -14,6 +14,11 @@ struct DeviceConfig {
   std::vector<int> cpus;           // empty: all that mld may use
   std::uint64_t memory_bytes = 0;  // in the file: left out is an equal share of three quarters of the machine's
 
+  // How long a queue that has gone quiet is polled before its worker sleeps on it; "automatic" in the file: the worker
+  // decides by its number of CPUs.
+  static constexpr std::uint64_t kPollByCpus = ~std::uint64_t{0};
+  std::uint64_t poll_ms = kPollByCpus;
+
   bool operator==(const DeviceConfig&) const = default;
 };
 

@@ -98,7 +98,7 @@ void Control::dispatch(Packet& packet) {
   if ((worker_ == nullptr) != (kind == wire::Kind::configure))
     throw Error(Code::invalid_argument, "CONFIGURE comes first, and once");
   switch (kind) {
-    case wire::Kind::configure: return on(packet, 2, &Control::configure);
+    case wire::Kind::configure: return on(packet, std::max<std::size_t>(packet.fds.size(), 2), &Control::configure);
     case wire::Kind::open_session: return on(packet, 0, &Control::open_session);
     case wire::Kind::close_session: return on(packet, 0, &Control::close_session);
     case wire::Kind::open_queue: return on(packet, 4, &Control::open_queue);
@@ -156,6 +156,8 @@ void Control::configure(const wire::Configure& wanted, Packet& packet) {
   const int threads = wanted.threads != 0 ? static_cast<int>(wanted.threads) : runtime::usable_cpus();
   auto* const running = static_cast<wire::RunningTable*>(map_shared(packet.fds[0].get(), sizeof(wire::RunningTable)));
   runtime::WorkerOptions options;
+  static_assert(runtime::WorkerOptions::kByCpus == ~std::uint64_t{0});
+  options.park = wanted.poll_ns;
   worker_ = std::make_unique<runtime::Worker>(
       runtime::create_device(text_of(wanted.backend, sizeof wanted.backend), threads), options);
   models_ = std::make_unique<Models>(worker_->device(), running->loading,

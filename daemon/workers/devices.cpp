@@ -90,6 +90,7 @@ void Devices::start_serving(Device& device) {
   spec.role = worker_protocol::Role::serving;
   spec.cpus = device.config.cpus;
   spec.memory_bytes = device.config.memory_bytes;
+  spec.poll_ms = device.config.poll_ms;
   spec.preemption_fds = {device.preemption_fd.get()};
   WorkerEvents events;
   events.ready = [this, &device] {

@@ -157,6 +157,7 @@ void Link::configure() {
   message.role = static_cast<std::uint32_t>(spec.role);
   message.threads = static_cast<std::uint32_t>(spec.cpus.size());
   message.memory_bytes = spec.memory_bytes;
+  message.poll_ns = spec.poll_ms == DeviceConfig::kPollByCpus ? ~std::uint64_t{0} : spec.poll_ms * 1'000'000;
   std::string devices;
   for (const std::string& device : spec.devices) devices += (devices.empty() ? "" : "+") + device;
   devices.copy(message.device, sizeof message.device - 1);

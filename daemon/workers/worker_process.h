@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/config/config.h"
 #include "daemon/loop/loop.h"
 #include "daemon/process/spawn.h"
 #include "daemon/workers/worker_protocol.h"
@@ -25,6 +26,7 @@ struct WorkerSpec {
   worker_protocol::Role role = worker_protocol::Role::serving;
   std::vector<int> cpus;
   std::uint64_t memory_bytes = 0;
+  std::uint64_t poll_ms = DeviceConfig::kPollByCpus;
   std::vector<int> preemption_fds;  // memfds of the PreemptionPage of each device
 };
 

@@ -49,6 +49,7 @@ struct Configure {
   std::uint32_t role;
   std::uint32_t threads;       // that one kernel may use
   std::uint64_t memory_bytes;  // of all sessions together: device memory behind handles, scratch, packed weights
+  std::uint64_t poll_ns;       // an idle queue is polled so long; ~0: as the number of CPUs suggests
   char device[64];             // "cpu0"
   char backend[64];            // "cpu", "reference"
 };

@@ -78,7 +78,7 @@ TEST(Lifecycle, RefusesASecondDaemonOnTheSameState) {
 TEST(Lifecycle, ListsEveryMistakeOfItsConfigurationAtOnce) {
   Daemon daemon({.toml = "log_level = \"loud\"\n"
                          "colour = \"blue\"\n"
-                         "drain_ms = -1\n"
+                         "drain = 30\n"
                          "[limits]\n"
                          "sessions = \"many\"\n"
                          "[[device]]\n"
@@ -89,7 +89,7 @@ TEST(Lifecycle, ListsEveryMistakeOfItsConfigurationAtOnce) {
   EXPECT_TRUE(ended->with(2)) << ended->describe();
   const std::string log = daemon.log();
   for (const char* const expected : {"mld.toml:1:", "mld.toml:2:", "mld.toml:3:", "mld.toml:5:", "log_level", "colour",
-                                     "drain_ms", "limits.sessions", "device.name"})
+                                     "drain:", "limits.sessions", "device.name"})
     EXPECT_NE(log.find(expected), std::string::npos) << expected << " is missing in\n" << log;
   EXPECT_FALSE(std::filesystem::exists(daemon.socket()));
 }

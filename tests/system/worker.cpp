@@ -233,7 +233,8 @@ TEST_F(OneSession, ArenasMustBeSealedMemory) {
   cases.push_back({"of another size", make_memory({.bytes = 4096}), 8192});
   cases.push_back({"empty", make_memory({.bytes = 0}), 0});
   cases.push_back({"a device", transport::UniqueFd(open("/dev/zero", O_RDWR | O_CLOEXEC)), 4096});
-  cases.push_back({"a file", transport::UniqueFd(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)), 4096});
+  cases.push_back(
+      {"a file", transport::UniqueFd(open(testing::TempDir().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)), 4096});
   ASSERT_EQ(ftruncate(cases.back().file.get(), 4096), 0);
   for (const Case& one : cases) {
     wire::AddArena wanted{};

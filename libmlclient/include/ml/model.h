@@ -69,12 +69,12 @@ class ML_API Model {
   // Written beside `path`, synced and renamed.
   void save(const std::string& path) const;
 
-  // A model of the daemon's registry: "name" (its newest version), "name:version", "name@alias", and "owner/name..." for
-  // what others share. Loaded once, however many use it; this one stays the version that it was opened as. Throws
+  // A model of the daemon's registry: "name" (its newest version), "name:version", "name@alias", and "owner/name..."
+  // for what others share. Loaded once, however many use it; this one stays the version that it was opened as. Throws
   // not_found, and unsupported in a session without a daemon.
   static Model open(const std::string& reference);
-  // Registers it there as the next version of `name`, for its owner or (`shared`) for everybody. Answers the version once
-  // it is on disk and known to run.
+  // Registers it there as the next version of `name`, for its owner or (`shared`) for everybody. Answers the version
+  // once it is on disk and known to run.
   std::uint64_t publish(const std::string& name, bool shared = false) const;
 
   const std::vector<ModelPort>& inputs() const;

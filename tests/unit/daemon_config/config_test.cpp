@@ -88,6 +88,7 @@ memory = "1GiB"
 name = "slow"
 backend = "reference"
 memory = 4096
+poll = "2ms"
 [limits]
 sessions = 1
 queues = 2
@@ -124,6 +125,8 @@ weight = 200
   EXPECT_EQ(config.devices[0].memory_bytes, 1u << 30);
   EXPECT_EQ(config.devices[1].backend, "reference");
   EXPECT_EQ(config.devices[1].memory_bytes, 4096u);
+  EXPECT_EQ(config.devices[0].poll_ms, DeviceConfig::kPollByCpus);
+  EXPECT_EQ(config.devices[1].poll_ms, 2u);
   const LimitValues expected{1, 2, 3, 4096, 5'000'000, 6, 7, 8, 9, 10, 11, kUnlimited, 12, kUnlimited};
   EXPECT_EQ(config.limits, expected);
   EXPECT_EQ(config.limits_of(0).jobs, 0u);
@@ -270,7 +273,7 @@ TEST_F(ConfigTest, the_packaged_file_says_the_defaults) {
     keys += key ? 1 : 0;
     uncommented += (setting ? line.substr(1) : line) + '\n';
   }
-  EXPECT_EQ(keys, 10 + 4 + 14) << "every key but libexec_directory, which depends on where mld is installed";
+  EXPECT_EQ(keys, 10 + 5 + 14) << "every key but libexec_directory, which depends on where mld is installed";
   const Config built_in = load(""), as_packaged = load(commented), as_commented = load(uncommented);
   for (const Config* config : {&as_packaged, &as_commented}) {
     EXPECT_EQ(keys_for_restart(built_in, *config), std::vector<std::string>{});

@@ -83,6 +83,12 @@ Error failure_of(const SpawnOptions& options) {
   return Error(Code::internal, "it did not fail");
 }
 
+std::string new_folder() {
+  std::string folder = testing::TempDir() + "spawn_test.XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) std::abort();
+  return folder;
+}
+
 // Identities need root; what is not root can only be itself.
 bool root() { return geteuid() == 0; }
 constexpr uid_t kSomebody = 12345;
@@ -184,19 +190,18 @@ TEST(Spawn, BecomesSomebodyElse) {
 }
 
 TEST(Spawn, EntersTheFolderAsThatUser) {
-  char folder[] = "/tmp/spawn_test.XXXXXX";
-  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string folder = new_folder();
   SpawnOptions options;
   options.directory = folder;
-  EXPECT_EQ(output_of("pwd", options), std::string(folder) + "\n");
+  EXPECT_EQ(output_of("pwd", options), folder + "\n");
   if (root()) {
     options.identity = somebody();
     options.program = "/bin/true";
-    ASSERT_EQ(chmod(folder, 0700), 0);
+    ASSERT_EQ(chmod(folder.c_str(), 0700), 0);
     const Error error = failure_of(options);
     EXPECT_NE(error.message().find("entering its folder: Permission denied"), std::string::npos) << error.what();
   }
-  rmdir(folder);
+  rmdir(folder.c_str());
 }
 
 TEST(Spawn, ResetsSignals) {
@@ -240,9 +245,8 @@ TEST(Spawn, JoinsACgroupOrSaysWhyNot) {
   EXPECT_NE(missing.message().find("there-is-no-such-group/cgroup.procs': No such file"), std::string::npos)
       << missing.what();
   // A folder that looks like one: what is written there is who joins.
-  char folder[] = "/tmp/spawn_test.XXXXXX";
-  ASSERT_NE(mkdtemp(folder), nullptr);
-  const std::string file = std::string(folder) + "/cgroup.procs";
+  const std::string folder = new_folder();
+  const std::string file = folder + "/cgroup.procs";
   std::ofstream{file};
   options.cgroup = folder;
   EXPECT_EQ(end_of(spawn(options)), 0);

@@ -77,24 +77,27 @@ bool raw(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0
 
 constexpr int kKilled = -SIGSYS;
 
+const std::string folder = testing::TempDir();
+const std::string new_file = folder + "sandbox_test";
+
 TEST(Sandbox, FilesAreOutOfReach) {
   expect_each({
       {"reading a file", EACCES, [] { return open("/etc/passwd", O_RDONLY) >= 0; }},
       {"listing a folder", EACCES, [] { return open("/", O_RDONLY | O_DIRECTORY) >= 0; }},
       {"reading its own memory file", EACCES, [] { return open("/proc/self/mem", O_RDONLY) >= 0; }},
       {"a path only", EACCES, [] { return open("/", O_PATH) >= 0; }},
-      {"writing a file", EACCES, [] { return open("/tmp/sandbox_test", O_WRONLY | O_CREAT, 0600) >= 0; }},
+      {"writing a file", EACCES, [] { return open(new_file.c_str(), O_WRONLY | O_CREAT, 0600) >= 0; }},
       {"reading and writing", EACCES, [] { return open("/proc/self/mem", O_RDWR) >= 0; }},
-      {"a nameless file", EACCES, [] { return open("/tmp", O_TMPFILE | O_RDWR, 0600) >= 0; }},
+      {"a nameless file", EACCES, [] { return open(folder.c_str(), O_TMPFILE | O_RDWR, 0600) >= 0; }},
       {"the other open", EACCES, [] { return raw(SYS_openat2, AT_FDCWD, 0, 0, 0); }},
-      {"removing a file", kKilled, [] { return unlink("/tmp/sandbox_test") == 0; }},
-      {"renaming a file", kKilled, [] { return rename("/tmp/a", "/tmp/b") == 0; }},
-      {"making a folder", kKilled, [] { return mkdir("/tmp/sandbox_test", 0700) == 0; }},
-      {"changing rights", kKilled, [] { return chmod("/tmp", 0777) == 0; }},
-      {"a link", kKilled, [] { return symlink("/etc", "/tmp/sandbox_test") == 0; }},
-      {"mounting", kKilled, [] { return mount("none", "/tmp", "tmpfs", 0, nullptr) == 0; }},
-      {"another root", kKilled, [] { return chroot("/tmp") == 0; }},
-      {"another folder", EPERM, [] { return chdir("/tmp") == 0; }},
+      {"removing a file", kKilled, [] { return unlink(new_file.c_str()) == 0; }},
+      {"renaming a file", kKilled, [] { return rename(new_file.c_str(), folder.c_str()) == 0; }},
+      {"making a folder", kKilled, [] { return mkdir(new_file.c_str(), 0700) == 0; }},
+      {"changing rights", kKilled, [] { return chmod(folder.c_str(), 0777) == 0; }},
+      {"a link", kKilled, [] { return symlink("/etc", new_file.c_str()) == 0; }},
+      {"mounting", kKilled, [] { return mount("none", folder.c_str(), "tmpfs", 0, nullptr) == 0; }},
+      {"another root", kKilled, [] { return chroot(folder.c_str()) == 0; }},
+      {"another folder", EPERM, [] { return chdir(folder.c_str()) == 0; }},
       {"a file by its handle", kKilled, [] { return raw(SYS_open_by_handle_at, -1, 0, 0); }},
       {"status of a path", EPERM, [] { return raw(SYS_newfstatat, AT_FDCWD, 0, 0, 0); }},
       {"whether one may read", EPERM, [] { return access("/etc/passwd", R_OK) == 0; }},
@@ -185,8 +188,8 @@ TEST(Sandbox, LandlockAloneKeepsFilesOutOfReach) {
       {
           {"reading a file", EACCES, [] { return open("/etc/passwd", O_RDONLY) >= 0; }},
           {"listing a folder", EACCES, [] { return open("/etc", O_RDONLY | O_DIRECTORY) >= 0; }},
-          {"making a file", EACCES, [] { return open("/tmp/sandbox_test", O_WRONLY | O_CREAT, 0600) >= 0; }},
-          {"removing a file", EACCES, [] { return rmdir("/tmp") == 0; }},
+          {"making a file", EACCES, [] { return open(new_file.c_str(), O_WRONLY | O_CREAT, 0600) >= 0; }},
+          {"removing a file", EACCES, [] { return rmdir(folder.c_str()) == 0; }},
           {"running a program", EACCES, [] { return execl("/bin/true", "true", nullptr) == 0; }},
           {"how many CPUs there are", kWorked, [] { return open("/sys/devices/system/cpu/online", O_RDONLY) >= 0; }},
           {"writing there", EACCES, [] { return open("/sys/devices/system/cpu/online", O_WRONLY) >= 0; }},
