@@ -1,9 +1,11 @@
 #include "daemon/service/listening_socket.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -49,12 +51,25 @@ void make_folder(const std::string& path, mode_t mode) {
   }
 }
 
+// Whether the process that listens there has ended. Its socket may outlive it for a moment: the kernel takes an
+// io_uring and what it polls apart behind its back.
+bool listener_ended(int connected) {
+  ucred listener{};
+  socklen_t bytes = sizeof listener;
+  if (getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &listener, &bytes) != 0 || listener.pid <= 0) return false;
+  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, listener.pid, 0)));
+  if (!process) return errno == ESRCH;
+  pollfd ended{process.get(), POLLIN, 0};
+  return poll(&ended, 1, 0) == 1;
+}
+
 // Whether somebody would take a connection there.
 bool answered(const std::string& path, int type) {
   const UniqueFd probe = make_socket(type, path);
   const sockaddr_un address = address_of(path);
-  return connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
-         errno != ECONNREFUSED;
+  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return errno != ECONNREFUSED;
+  return !listener_ended(probe.get());
 }
 
 }  // namespace
