@@ -282,6 +282,11 @@ const ModelVersion& Registry::find(const std::string& reference, const Peer& who
   return state_->library.find(reference, who)->model;
 }
 
+const ModelVersion* Registry::find(std::uint64_t id) const {
+  const Library::Entry entry = state_->library.find(id);
+  return entry ? &entry->model : nullptr;
+}
+
 std::vector<const ModelVersion*> Registry::list(const Peer& who) const {
   std::vector<const ModelVersion*> models;
   for (const Library::Entry& entry : state_->library.visible(who)) models.push_back(&entry->model);

@@ -59,6 +59,7 @@ class Registry {
            WorkerProcess& worker, Registered done);
   // The version that a reference means for `who`. Throws not_found.
   const ModelVersion& find(const std::string& reference, const Peer& who) const;
+  const ModelVersion* find(std::uint64_t id) const;  // null: not there any more
   std::vector<const ModelVersion*> list(const Peer& who) const;
 
   // Loads it on the worker if need be, and opens it in a session of that worker. `file` is the model's file, read-only,

@@ -34,6 +34,8 @@ Error failure_from(std::exception_ptr caught) {
     return Error(Code::out_of_memory, "out of memory");
   } catch (const std::exception& error) {
     return Error(Code::internal, error.what());
+  } catch (...) {
+    return Error(Code::internal, "something was thrown that is no exception");
   }
 }
 

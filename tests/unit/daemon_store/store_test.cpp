@@ -22,7 +22,7 @@ StoredJob sample_job() {
   job.gid = 1001;
   job.name = "fashion";
   job.specification = std::string("seed = 1\n\0tail", 14);
-  job.directory = "/home/a b/ü";
+  job.directory = "/data/a b/ü";
   job.devices = 2;
   job.backend = "cpu";
   job.memory_bytes = std::numeric_limits<std::uint64_t>::max();
