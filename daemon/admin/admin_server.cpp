@@ -24,7 +24,7 @@ AdminServer::AdminServer(AdminParts parts, DaemonFacts facts)
 
 AdminServer::~AdminServer() { stop(); }
 
-void AdminServer::listen(transport::UniqueFd socket) { state_->connections.listen(std::move(socket)); }
+void AdminServer::listen(std::vector<transport::UniqueFd> sockets) { state_->connections.listen(std::move(sockets)); }
 
 void AdminServer::stop() {
   // First, so that no server waits for an answer of this thread.

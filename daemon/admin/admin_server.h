@@ -49,8 +49,8 @@ class AdminServer {
   AdminServer(AdminParts parts, DaemonFacts facts);
   ~AdminServer();  // stop()
 
-  // Serves a bound and listening SOCK_STREAM unix socket.
-  void listen(transport::UniqueFd socket);
+  // Serves bound and listening SOCK_STREAM unix sockets. Once.
+  void listen(std::vector<transport::UniqueFd> sockets);
   // On the loop's thread: takes no more connections, answers every call under way with "mld is stopping", and returns
   // when no gRPC thread uses anything here any more.
   void stop();

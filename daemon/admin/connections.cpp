@@ -50,10 +50,10 @@ class Connections::Acceptor {
     watch(stop_.get(), EPOLLIN);
   }
 
-  void listen_on(UniqueFd socket) {
-    listener_ = std::move(socket);
-    fcntl(listener_.get(), F_SETFL, fcntl(listener_.get(), F_GETFL) | O_NONBLOCK);
-    watch(listener_.get(), EPOLLIN);
+  void listen_on(std::vector<UniqueFd> sockets) {
+    listeners_ = std::move(sockets);
+    for (const UniqueFd& socket : listeners_) fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
+    accept_again();
   }
   void ask_to_stop() const {
     const std::uint64_t one = 1;
@@ -84,6 +84,14 @@ class Connections::Acceptor {
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
       throw Error(Code::io, "can't watch a connection: " + system_error(), "admin socket");
   }
+  void accept_again() {
+    try {
+      for (const UniqueFd& socket : listeners_) watch(socket.get(), EPOLLIN);
+    } catch (const Error&) {
+      pause_accepting();
+    }
+  }
+  void pause_accepting();
   void accept_all();
   void serve(UniqueFd socket);
   Server& server_of(const Who& who, const Peer& peer);
@@ -94,7 +102,8 @@ class Connections::Acceptor {
   const ConnectionLimits limits_;
   const std::string admin_group_;
   const MakeService make_service_;
-  UniqueFd epoll_, stop_, listener_;
+  UniqueFd epoll_, stop_;
+  std::vector<UniqueFd> listeners_;
   bool paused_ = false;      // accepting
   std::uint64_t clock_ = 0;  // counts connections and servers
   std::map<Who, Server> servers_;
@@ -106,37 +115,34 @@ void Connections::Acceptor::run() {
   std::array<epoll_event, 64> events;
   for (bool stopping = false; !stopping;) {
     const int count = epoll_wait(epoll_.get(), events.data(), events.size(), paused_ ? kPauseMs : -1);
-    if (std::exchange(paused_, false)) watch(listener_.get(), EPOLLIN);
+    if (std::exchange(paused_, false)) accept_again();
     bool accepts = false;
     // Those that went first, so that they don't count against those that come.
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<std::size_t>(i)].data.fd;
       if (fd == stop_.get()) {
         stopping = true;
-      } else if (fd == listener_.get()) {
-        accepts = true;
-      } else {
+      } else if (connections_.contains(fd)) {
         hung_up(fd);
+      } else {
+        accepts = true;
       }
     }
     if (accepts && !stopping) accept_all();
   }
-  listener_.reset();
+  listeners_.clear();
   while (!servers_.empty()) end_server(servers_.begin());
   connections_.clear();
 }
 
 void Connections::Acceptor::accept_all() {
-  for (;;) {
-    UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  for (std::size_t i = 0; i < listeners_.size() && !paused_;) {
+    UniqueFd socket(accept4(listeners_[i].get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
-      if (errno == EAGAIN) return;
-      // No fds or no memory: whoever waits in the queue goes on waiting a little.
-      spdlog::warn("the admin socket can't accept: {}", system_error());
-      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr);
-      paused_ = true;
-      return;
+      if (errno != EAGAIN) pause_accepting();
+      ++i;
+      continue;
     }
     try {
       serve(std::move(socket));
@@ -144,6 +150,13 @@ void Connections::Acceptor::accept_all() {
       spdlog::warn("an admin connection was closed: {}", caught_failure().error.what());
     }
   }
+}
+
+// No fds or no memory: whoever waits in the queue goes on waiting a little.
+void Connections::Acceptor::pause_accepting() {
+  spdlog::warn("the admin socket can't accept: {}", system_error());
+  for (const UniqueFd& socket : listeners_) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket.get(), nullptr);
+  paused_ = true;
 }
 
 void Connections::Acceptor::serve(UniqueFd socket) {
@@ -202,7 +215,6 @@ void Connections::Acceptor::end_server(std::map<Who, Server>::iterator server) {
 
 void Connections::Acceptor::hung_up(int fd) {
   const auto found = connections_.find(fd);
-  if (found == connections_.end()) return;
   const Who who = found->second.who;
   const std::uint64_t id = found->second.server;
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
@@ -218,8 +230,8 @@ Connections::Connections(ConnectionLimits limits, std::string admin_group, MakeS
 
 Connections::~Connections() { stop(); }
 
-void Connections::listen(UniqueFd socket) {
-  acceptor_->listen_on(std::move(socket));
+void Connections::listen(std::vector<UniqueFd> sockets) {
+  acceptor_->listen_on(std::move(sockets));
   thread_ = std::thread([this] { acceptor_->run(); });
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "daemon/sessions/sessions.h"
 #include "libmlclient/transport/unique_fd.h"
@@ -32,7 +33,7 @@ class Connections {
   ~Connections();
   Connections(const Connections&) = delete;
 
-  void listen(transport::UniqueFd socket);  // once
+  void listen(std::vector<transport::UniqueFd> sockets);  // once
   // Ends every connection; calls under way have to be answered already, or be answered by other threads.
   void stop();
 

@@ -36,7 +36,7 @@ std::vector<WorkerProcess*> Operations::workers() const {
   std::vector<WorkerProcess*> workers;
   for (const Device& device : parts_.devices.all())
     if (device.serving) workers.push_back(device.serving.get());
-  for (const Jobs::RunningJob& job : parts_.jobs.running()) workers.push_back(job.worker);
+  for (const RunningJob& job : parts_.jobs.running()) workers.push_back(job.worker);
   return workers;
 }
 
@@ -63,7 +63,7 @@ void Operations::fill_device(const Device& device, const Peer& who, const Statis
       out.set_no_statistics(true);
     }
   }
-  for (const Jobs::RunningJob& job : parts_.jobs.running()) {
+  for (const RunningJob& job : parts_.jobs.running()) {
     if (std::find(job.devices.begin(), job.devices.end(), name) == job.devices.end()) continue;
     out.set_job(job.id);
     if (const auto found = statistics.find(job.worker); found != statistics.end()) {

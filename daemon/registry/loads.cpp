@@ -30,12 +30,12 @@ Error lost(const std::string& worker) {
 
 }  // namespace
 
-void Loads::load(WorkerProcess& worker, std::uint64_t model, const std::string& path, std::uint64_t bytes,
-                 const Prepare& prepare, Done done) {
+void Loads::load(WorkerProcess& worker, std::uint64_t session, std::uint64_t model, const std::string& path,
+                 std::uint64_t bytes, const Prepare& prepare, Done done) {
   std::shared_ptr<Load>& place = loads_[{&worker, model}];
   if (place && place->there) return done(nullptr);
   if (place) return place->waiting.push_back(std::move(done));
-  const auto load = place = std::make_shared<Load>(Load{&worker, model, false, {}, {}});
+  const auto load = place = std::make_shared<Load>(Load{&worker, session, model, false, {}, {}});
   load->waiting.push_back(std::move(done));
   prepare([self = std::weak_ptr(self_), load, path, bytes](const Error* error) {
     const auto loads = self.lock();
@@ -54,6 +54,7 @@ void Loads::send(const std::shared_ptr<Load>& load, const std::string& path, std
   auto request = message<protocol::LoadModel>(protocol::Kind::load_model);
   request.model = load->model;
   request.bytes = bytes;
+  request.session = load->session;
   const std::array<int, 1> fds{file.get()};
   load->worker->request(request, fds, [self = std::weak_ptr(self_), load](transport::Packet*, const Error* error) {
     if (const auto loads = self.lock()) (*loads)->finish(load, error);

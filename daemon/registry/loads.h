@@ -20,8 +20,9 @@ class Loads {
   using Prepare = std::function<void(Done prepared)>;
 
   // Has `worker` load the file at `path` if it has not. `prepare` runs first, once however many ask meanwhile.
-  void load(WorkerProcess& worker, std::uint64_t model, const std::string& path, std::uint64_t bytes,
-            const Prepare& prepare, Done done);
+  // `session` (0: none) is whose wish it is, should the worker die of it.
+  void load(WorkerProcess& worker, std::uint64_t session, std::uint64_t model, const std::string& path,
+            std::uint64_t bytes, const Prepare& prepare, Done done);
   // Of what is not there: nothing. Of what is being loaded: once that is over.
   void unload(WorkerProcess& worker, std::uint64_t model, Done done);
   void worker_died(WorkerProcess& worker);
@@ -33,6 +34,7 @@ class Loads {
  private:
   struct Load {
     WorkerProcess* worker;  // null: died
+    std::uint64_t session;
     std::uint64_t model;
     bool there = false;
     std::vector<Done> waiting;

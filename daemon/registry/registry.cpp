@@ -63,6 +63,7 @@ struct Arrival {
   Manifest manifest;
   std::string folder;
   std::uint64_t id = 0;
+  std::uint64_t session = 0;        // for which a worker tries it
   WorkerProcess* worker = nullptr;  // null: died
   bool settled = false;             // registered or given up
   Registry::Registered done;
@@ -109,7 +110,7 @@ struct Registry::State : std::enable_shared_from_this<State> {
 
   void verify(const Entry& entry, Loads::Done done);
   void discard(const Entry& entry, const std::string& reason);
-  void ensure_loaded(const Entry& entry, WorkerProcess& worker, Loads::Done done);
+  void ensure_loaded(const Entry& entry, WorkerProcess& worker, std::uint64_t session, Loads::Done done);
 
   Entry entry_of(const ModelVersion& model) const {
     const Entry entry = library.find(model.id);
@@ -151,7 +152,7 @@ void Registry::State::try_on_worker(const ArrivalPtr& arrival) {
                                   arrival->manifest.name, "mld starts another one; register the model again"));
   }
   loads.load(
-      *arrival->worker, arrival->id, arrival->folder + "/" + kModelFile, arrival->manifest.bytes,
+      *arrival->worker, arrival->session, arrival->id, arrival->folder + "/" + kModelFile, arrival->manifest.bytes,
       [](const Loads::Done& prepared) { prepared(nullptr); },
       [this, arrival](const Error* error) {
         if (error) return give_up(arrival, error->within("register model '" + arrival->manifest.name + "'"));
@@ -231,9 +232,10 @@ void Registry::State::discard(const Entry& entry, const std::string& reason) {
       folders.set_aside(std::to_string(model.owner) + "/" + model.name + "/" + std::to_string(model.version), reason));
 }
 
-void Registry::State::ensure_loaded(const Entry& entry, WorkerProcess& worker, Loads::Done done) {
+void Registry::State::ensure_loaded(const Entry& entry, WorkerProcess& worker, std::uint64_t session,
+                                    Loads::Done done) {
   loads.load(
-      worker, entry->model.id, entry->model.path, entry->model.bytes,
+      worker, session, entry->model.id, entry->model.path, entry->model.bytes,
       [this, entry](Loads::Done prepared) { verify(entry, std::move(prepared)); }, std::move(done));
 }
 
@@ -261,7 +263,7 @@ std::vector<std::string> Registry::scan() {
 const std::vector<std::string>& Registry::set_aside() const { return state_->set_aside; }
 
 void Registry::add(const Peer& owner, const std::string& name, bool shared, transport::UniqueFd file,
-                   std::uint64_t bytes, WorkerProcess& worker, Registered done) {
+                   std::uint64_t bytes, WorkerProcess& worker, std::uint64_t session, Registered done) {
   try {
     check_name(name, "model");
     check_sealed(file.get(), bytes);
@@ -271,6 +273,7 @@ void Registry::add(const Peer& owner, const std::string& name, bool shared, tran
     arrival->folder = state_->folders.new_incoming();
     arrival->id = ++state_->next_id;
     arrival->worker = &worker;
+    arrival->session = session;
     arrival->done = std::move(done);
     state_->add(arrival, std::make_shared<transport::UniqueFd>(std::move(file)));
   } catch (const Error& error) {
@@ -296,7 +299,7 @@ std::vector<const ModelVersion*> Registry::list(const Peer& who) const {
 void Registry::open(const ModelVersion& model, WorkerProcess& worker, std::uint64_t session, Opened done) {
   const Library::Entry entry = state_->entry_of(model);
   // Not captured by reference in what runs after the worker's death: load() answers with an error then.
-  state_->ensure_loaded(entry, worker, [entry, &worker, session, done = std::move(done)](const Error* error) {
+  state_->ensure_loaded(entry, worker, session, [entry, &worker, session, done = std::move(done)](const Error* error) {
     if (error) return done(nullptr, {}, -1, error);
     protocol::OpenModel request{};
     request.header.kind = static_cast<std::uint32_t>(protocol::Kind::open_model);
@@ -324,7 +327,7 @@ void Registry::load(const ModelVersion& model, Device& device, Finished done) {
                       "mld is starting one; try again");
     return done(&error);
   }
-  state_->ensure_loaded(entry, *device.serving, std::move(done));
+  state_->ensure_loaded(entry, *device.serving, 0, std::move(done));
 }
 
 void Registry::unload(const ModelVersion& model, Device& device, Finished done) {

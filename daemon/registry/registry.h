@@ -53,10 +53,11 @@ class Registry {
   // What was set aside since the start, scan()'s included.
   const std::vector<std::string>& set_aside() const;
 
-  // Copies the sealed memfd on a background thread (fsync, rename), has `worker` load it, and registers it. Never
-  // throws: a refusal comes through `done`, which may be called before this returns.
+  // Copies the sealed memfd on a background thread (fsync, rename), has `worker` load it (for that session, should it
+  // die of it), and registers it. Never throws: a refusal comes through `done`, which may be called before this
+  // returns.
   void add(const Peer& owner, const std::string& name, bool shared, transport::UniqueFd file, std::uint64_t bytes,
-           WorkerProcess& worker, Registered done);
+           WorkerProcess& worker, std::uint64_t session, Registered done);
   // The version that a reference means for `who`. Throws not_found.
   const ModelVersion& find(const std::string& reference, const Peer& who) const;
   const ModelVersion* find(std::uint64_t id) const;  // null: not there any more

@@ -11,6 +11,7 @@
 #include <ctime>
 #include <sstream>
 
+#include "daemon/admin/admin_server.h"
 #include "daemon/jobs/jobs.h"
 #include "daemon/limits/limits.h"
 #include "daemon/loop/loop.h"
@@ -77,6 +78,7 @@ struct Service::Parts {
   void read_signal();
   void stop();
   void reload();
+  std::vector<std::string> problems() const;
 
   const ConfigOptions options;
   const std::string version;
@@ -95,6 +97,8 @@ struct Service::Parts {
   Registry registry{*loop, config, limits, store};
   Sessions sessions{*loop, config, limits, devices, registry};
   Jobs jobs{*loop, config, limits, devices, sessions, store};
+  AdminServer admin{{*loop, config, limits, devices, sessions, registry, jobs, store},
+                    {version, started_at, [this] { return draining; }, [this] { return problems(); }}};
 };
 
 Service::Parts::~Parts() { loop->unwatch(signals.get()); }
@@ -136,6 +140,9 @@ void Service::Parts::start() {
   if (const std::string missing = jobs.cgroups_missing(); !missing.empty())
     spdlog::info("jobs stay in mld's cgroup: {}", missing);
   for (const ListeningSocket& socket : client_sockets) sessions.listen(transport::UniqueFd(dup(socket.fd.get())));
+  std::vector<transport::UniqueFd> for_admin;
+  for (const ListeningSocket& socket : admin_sockets) for_admin.emplace_back(dup(socket.fd.get()));
+  admin.listen(std::move(for_admin));
   spdlog::info("mld {} serves {} with {} ({}), state in {}", version, config.socket,
                config.devices.size() == 1 ? "one device" : std::to_string(config.devices.size()) + " devices",
                loop->name(), config.state_directory);
@@ -157,6 +164,14 @@ void Service::Parts::stop() {
   sessions.stop_listening();
   client_sockets.clear();
   jobs.drain([this] { loop->stop(); });
+}
+
+// What mlctl status tells administrators beside what parts know of themselves.
+std::vector<std::string> Service::Parts::problems() const {
+  std::vector<std::string> found;
+  if (const std::string missing = jobs.cgroups_missing(); !missing.empty())
+    found.push_back("jobs stay in mld's cgroup: " + missing);
+  return found;
 }
 
 void Service::Parts::reload() {

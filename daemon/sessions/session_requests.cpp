@@ -390,7 +390,7 @@ void Session::register_model(Packet& packet) {
   if (message.shared > 1) violated("a flag is " + std::to_string(message.shared) + ", expected 0 or 1");
   check_model_file(packet.fds[0].get(), message.bytes);
   environment_.registry.add(
-      peer_, std::string(packet.text()), message.shared == 1, std::move(packet.fds[0]), message.bytes, *worker_,
+      peer_, std::string(packet.text()), message.shared == 1, std::move(packet.fds[0]), message.bytes, *worker_, id_,
       later([asked = packet.request()](Session& self, const ModelVersion* model, const Error* error) {
         if (error != nullptr) return self.fail(asked, *error);
         self.answer(asked, Kind::registered, protocol::ModelRegistered{.version = model->version});

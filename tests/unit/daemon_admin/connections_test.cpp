@@ -87,7 +87,9 @@ class ConnectionsTest : public testing::Test {
         changed.notify_all();
       });
     });
-    connections->listen(unix_socket(path, true));
+    std::vector<UniqueFd> sockets;
+    sockets.push_back(unix_socket(path, true));
+    connections->listen(std::move(sockets));
     thread = std::thread([this] { loop->run(); });
   }
   // As AdminServer does it, on the loop's thread.

@@ -155,7 +155,7 @@ TEST_F(RegistryTest, AWorkerThatDiesWhileItTriesAModelLosesOnlyThatAttempt) {
 TEST_F(RegistryTest, AWorkerThatDiesWhileAModelIsCopiedIsNotUsedAfterwards) {
   std::optional<Error> failure;
   run([&](auto finished) {
-    registry->add(anna, "fashion", false, sealed("x"), 1, worker,
+    registry->add(anna, "fashion", false, sealed("x"), 1, worker, 5,
                   [&, finished](const ModelVersion*, const Error* error) {
                     if (error) failure = *error;
                     finished();
@@ -172,7 +172,7 @@ TEST_F(RegistryTest, TwoAtOnceGetTwoVersions) {
   std::vector<std::uint64_t> versions;
   run([&](auto finished) {
     for (const char* content : {"first", "second"})
-      registry->add(anna, "fashion", false, sealed(content), std::strlen(content), worker,
+      registry->add(anna, "fashion", false, sealed(content), std::strlen(content), worker, 5,
                     [&, finished](const ModelVersion* model, const Error* error) {
                       ASSERT_FALSE(error) << error->what();
                       versions.push_back(model->version);
@@ -187,7 +187,7 @@ TEST_F(RegistryTest, EndingInTheMiddleOfACopyLeavesNothing) {
   const std::string large(4 << 20, 'x');
   config.limits.model_bytes = 1 << 30;
   bool called = false;
-  registry->add(anna, "fashion", false, sealed(large), large.size(), worker,
+  registry->add(anna, "fashion", false, sealed(large), large.size(), worker, 5,
                 [&](const ModelVersion*, const Error*) { called = true; });
   start();
   EXPECT_FALSE(called);

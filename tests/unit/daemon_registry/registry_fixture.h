@@ -81,7 +81,7 @@ class RegistryTest : public testing::Test {
                             bool shared = false) {
     Outcome<ModelVersion> outcome;
     run([&](auto finished) {
-      registry->add(owner, name, shared, std::move(file), bytes, worker,
+      registry->add(owner, name, shared, std::move(file), bytes, worker, 5,
                     [&outcome, finished](const ModelVersion* model, const Error* error) {
                       if (model) outcome.value = *model;
                       if (error) outcome.error = *error;
