@@ -87,8 +87,8 @@ struct Service::Parts {
   bool draining = false;
   // In the order in which they are made: each uses those before it.
   std::vector<ListeningSocket> client_sockets = listen_on(config, config.socket, SOCK_SEQPACKET);
-  std::vector<ListeningSocket> admin_sockets = listen_on(config, config.admin_socket, SOCK_STREAM);
   transport::UniqueFd state_lock = lock_state_directory(config.state_directory);
+  std::vector<ListeningSocket> admin_sockets = listen_on(config, config.admin_socket, SOCK_STREAM);
   transport::UniqueFd signals = take_signals();
   std::unique_ptr<Loop> loop = make_loop(config);
   Limits limits{config};
