@@ -75,7 +75,6 @@ class Run {
       say("warning: %s", one_line(error).c_str());
       from = files_.previous();
       same_bits = trainer_.load_checkpoint(from, training_);
-      newest_is_good_ = false;
     }
     checkpoint_step_ = trainer_.steps();
     say("goes on from step %lld of '%s'%s", number(trainer_.steps()), from.c_str(),
@@ -101,9 +100,7 @@ class Run {
 
   // Throws io or no_space; what was there before is then still there.
   void write_checkpoint() {
-    if (newest_is_good_) files_.keep_previous();
-    trainer_.save_checkpoint(files_.path(), training_);
-    newest_is_good_ = true;
+    files_.write([this](const std::string& path) { trainer_.save_checkpoint(path, training_); });
     checkpoint_step_ = trainer_.steps();
     report(last_, true);
   }
@@ -184,7 +181,6 @@ class Run {
   Network network_;
   train::Trainer trainer_;
   std::int64_t steps_ = 0, checkpoint_step_ = 0;
-  bool newest_is_good_ = true;
   train::StepReport last_;
   Clock::time_point reported_at_{}, line_at_ = Clock::now();
 };
