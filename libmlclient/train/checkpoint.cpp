@@ -139,6 +139,7 @@ bool Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader)
   const files::Safetensors file = files::load_safetensors(path);
   const Metadata metadata(path, file.metadata);
   if (metadata.text("format") != kFormat) metadata.damaged("its format is '" + metadata.text("format") + "'");
+  if (checksum(file.metadata, file.tensors) != metadata.text("checksum")) metadata.damaged("its checksum differs");
   if (const std::string wanted = fingerprint(state, loader); metadata.text("fingerprint") != wanted) {
     throw Error(Code::invalid_argument,
                 "'" + path + "' belongs to another run: " + difference(metadata.text("fingerprint"), wanted), {},
@@ -152,7 +153,6 @@ bool Trainer::load_checkpoint(const std::string& path, data::DataLoader& loader)
         tensor.tensor.shape() != entries[i].type.shape)
       metadata.damaged("'" + tensor.name + "' is not '" + entries[i].name + "' " + entries[i].type.shape.str());
   }
-  if (checksum(file.metadata, file.tensors) != metadata.text("checksum")) metadata.damaged("its checksum differs");
   const bool same_bits = metadata.text("device") == default_session().fingerprint();
   const std::int64_t steps = metadata.integer("steps");
   const double learning_rate = metadata.real("learning_rate");
