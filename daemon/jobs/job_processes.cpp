@@ -81,6 +81,7 @@ WorkerSpec worker_spec(const StoredJob& job, const std::vector<Device*>& devices
   spec.name = "job " + std::to_string(job.id);
   spec.backend = job.backend;
   spec.role = worker_protocol::Role::training;
+  spec.poll_ms = devices.front()->config.poll_ms;
   for (const Device* device : devices) {
     spec.devices.push_back(device->config.name);
     spec.preemption_fds.push_back(device->preemption_fd.get());
