@@ -37,7 +37,9 @@ constexpr auto kError = static_cast<std::uint32_t>(transport::protocol::Kind::er
 
 std::string how_it_ended(const siginfo_t& ended) {
   if (ended.si_code == CLD_EXITED) return "exited with status " + std::to_string(ended.si_status);
-  return "killed by signal " + std::to_string(ended.si_status);
+  const char* const name = sigdescr_np(ended.si_status);  // "Bad system call" is the sandbox's
+  return "killed by signal " + std::to_string(ended.si_status) +
+         (name != nullptr ? std::string(" (") + name + ")" : "");
 }
 
 // The table that the worker writes, as mld sees it.

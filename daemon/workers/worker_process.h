@@ -59,7 +59,7 @@ class WorkerProcess {
 
 struct WorkerEvents {
   std::function<void()> ready;
-  // Once; "killed by signal 9". Every request has had its answer by then; it may destroy the WorkerProcess.
+  // Once; "killed by signal 9 (Killed)". Every request has had its answer by then; it may destroy the WorkerProcess.
   std::function<void(const std::string& how)> died;
   std::function<void(const worker_protocol::SessionEnded& ended, std::string_view why)> session_ended;
 };

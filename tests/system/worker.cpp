@@ -269,7 +269,7 @@ TEST_F(OneSession, ItsDeathAnswersEverything) {
   EXPECT_EQ(lost, 0);
   worker.worker->kill();
   ASSERT_TRUE(run_until(*worker.loop, [&] { return !worker.death.empty(); }));
-  EXPECT_EQ(worker.death, "killed by signal 9");
+  EXPECT_EQ(worker.death, "killed by signal 9 (Killed)");
   EXPECT_EQ(lost, 3);
   // One that comes too late is answered too.
   EXPECT_EQ(code_of([&] { worker.statistics(); }), Code::device_lost);
@@ -317,10 +317,10 @@ TEST_F(OfDevices, ADeadWorkerIsReplacedAtOnce) {
   ASSERT_EQ(kill(first, SIGKILL), 0);
   ASSERT_TRUE(run_until(*loop, [&] { return device.generation == 2 && device.serving && device.serving->ready(); }));
   EXPECT_NE(device.serving->pid(), first);
-  EXPECT_EQ(deaths, std::vector<std::string>{"cpu0 1 killed by signal 9"});
+  EXPECT_EQ(deaths, std::vector<std::string>{"cpu0 1 killed by signal 9 (Killed)"});
   EXPECT_EQ(device.preemption->demand, 0U);
   EXPECT_EQ(device.restarts, 1U);
-  EXPECT_EQ(device.last_death, "killed by signal 9");
+  EXPECT_EQ(device.last_death, "killed by signal 9 (Killed)");
 }
 
 TEST_F(OfDevices, TheLeastUsedThatFitsIsChosen) {
