@@ -158,9 +158,16 @@ void Control::configure(const wire::Configure& wanted, Packet& packet) {
   runtime::WorkerOptions options;
   static_assert(runtime::WorkerOptions::kByCpus == ~std::uint64_t{0});
   options.park = wanted.poll_ns;
+  if (wanted.memory_bytes != 0) options.memory_bytes = wanted.memory_bytes;
+  options.role = static_cast<runtime::PreemptionRole>(wanted.role);
+  options.running = running->session;
+  for (const transport::UniqueFd& page : std::span(packet.fds).subspan(1)) {
+    options.preemption.push_back(
+        static_cast<wire::PreemptionPage*>(map_shared(page.get(), sizeof(wire::PreemptionPage))));
+  }
   worker_ = std::make_unique<runtime::Worker>(
       runtime::create_device(text_of(wanted.backend, sizeof wanted.backend), threads), options);
-  models_ = std::make_unique<Models>(worker_->device(), running->loading,
+  models_ = std::make_unique<Models>(worker_->device(), worker_->memory(), running->loading,
                                      [this](std::function<void()> action) { post(std::move(action)); });
   const std::string fingerprint = worker_->device().fingerprint();
   // Nothing of a client's has come yet.
@@ -181,6 +188,7 @@ void Control::open_session(const wire::OpenSession& wanted, Packet& packet) {
   limits.device_bytes = wanted.device_bytes;
   limits.graph_bytes = wanted.graph_bytes;
   limits.scratch_bytes = wanted.scratch_bytes;
+  limits.compile_ms = wanted.compile_ms;
   worker_->set_weight(wanted.uid, wanted.weight);
   sessions_[wanted.session] = {&worker_->create_session(limits), {}};
   done(packet.request());
@@ -267,6 +275,17 @@ void Control::set_weight(const wire::SetWeight& wanted, Packet& packet) {
 
 void Control::statistics(const wire::Statistics& wanted, Packet& packet) {
   wire::SessionStatistics all{};
+  all.busy_ns = worker_->busy_ns();
+  const runtime::PreemptionGate::Counts preempted = worker_->preemptions();
+  all.switches = preempted.switches;
+  all.switch_ns_total = preempted.switch_ns_total;
+  all.switch_ns_longest = preempted.switch_ns_longest;
+  all.longest_kernel_ns = preempted.longest_kernel_ns;
+  std::uint64_t behind_handles = 0;
+  for (const auto& [number, session] : sessions_)
+    behind_handles += runtime::Worker::use_of(*session.session).device_bytes;
+  const std::uint64_t used = worker_->memory()->used();
+  all.scratch_bytes = used - std::min(used, behind_handles);
   all.models = models_->count();
   all.model_bytes = models_->bytes();
   for (auto at = sessions_.upper_bound(wanted.after); at != sessions_.end() && all.count < wire::kStatisticsEntries;

@@ -10,12 +10,14 @@
 
 #include "daemon/worker/mapped_files.h"
 #include "engine/graph/model_file.h"
+#include "engine/runtime/clock.h"
 #include "libmlclient/transport/failure.h"
 
 namespace ml::daemon {
 namespace {
 
 constexpr int kNiceness = 10;
+constexpr std::uint64_t kLongestLoad = 60'000'000'000;  // ns
 // For each combination of shapes that the clients of a model use.
 constexpr std::size_t kPlans = 64;
 
@@ -23,8 +25,9 @@ std::string name_of(std::uint64_t model) { return "model " + std::to_string(mode
 
 }  // namespace
 
-Models::Models(Device& device, std::span<std::uint64_t> loading, std::function<void(std::function<void()>)> post)
-    : device_(device), loading_(loading), post_(std::move(post)) {}
+Models::Models(Device& device, std::shared_ptr<runtime::MemoryBudget> memory, std::span<std::uint64_t> loading,
+               std::function<void(std::function<void()>)> post)
+    : device_(device), memory_(std::move(memory)), loading_(loading), post_(std::move(post)) {}
 
 Models::~Models() {
   {
@@ -33,6 +36,20 @@ Models::~Models() {
   }
   changed_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+}
+
+std::shared_ptr<runtime::Program> Models::load_program(const transport::UniqueFd& file, std::uint64_t bytes,
+                                                       std::uint64_t model) {
+  const auto mapped = std::make_shared<const MappedModel>(file.get(), bytes);
+  const std::uint64_t end = runtime::monotonic_now() + kLongestLoad;
+  const runtime::Checkpoint in_time = [end, model] {
+    if (runtime::monotonic_now() < end) return;
+    throw Error(Code::timeout,
+                name_of(model) + " takes longer to load than " + std::to_string(kLongestLoad / 1'000'000'000) + " s");
+  };
+  const runtime::ProgramOptions options{.plans = kPlans, .memory = memory_};
+  return std::make_shared<runtime::Program>(parse_model(mapped->bytes(), mapped, name_of(model)), device_, options,
+                                            in_time);
 }
 
 void Models::load(std::uint64_t model, transport::UniqueFd file, std::uint64_t bytes, std::uint64_t session,
@@ -44,9 +61,7 @@ void Models::load(std::uint64_t model, transport::UniqueFd file, std::uint64_t b
                std::shared_ptr<runtime::Program> program;
                std::shared_ptr<const Error> error;
                try {
-                 const auto mapped = std::make_shared<const MappedModel>(shared->get(), bytes);
-                 program = std::make_shared<runtime::Program>(parse_model(mapped->bytes(), mapped, name_of(model)),
-                                                              device_, runtime::ProgramOptions{.plans = kPlans});
+                 program = load_program(*shared, bytes, model);
                } catch (...) {
                  error = std::make_shared<const Error>(transport::failure_from(std::current_exception()));
                }

@@ -26,7 +26,8 @@ class Models {
 
   // `post` runs a function on the thread that uses this; from any thread.
   // Each thread notes in its place of `loading` for which session it works.
-  Models(Device& device, std::span<std::uint64_t> loading, std::function<void(std::function<void()>)> post);
+  Models(Device& device, std::shared_ptr<runtime::MemoryBudget> memory, std::span<std::uint64_t> loading,
+         std::function<void(std::function<void()>)> post);
   ~Models();
   Models(const Models&) = delete;
   Models& operator=(const Models&) = delete;
@@ -49,10 +50,13 @@ class Models {
     std::uint64_t session;
     std::function<void()> run;
   };
+  std::shared_ptr<runtime::Program> load_program(const transport::UniqueFd& file, std::uint64_t bytes,
+                                                 std::uint64_t model);
   void run(std::uint64_t& loading);
   void hand_over(Work work);
 
   Device& device_;
+  std::shared_ptr<runtime::MemoryBudget> memory_;  // where packed weights are counted
   std::span<std::uint64_t> loading_;
   std::function<void(std::function<void()>)> post_;
   std::map<std::uint64_t, Model> models_;

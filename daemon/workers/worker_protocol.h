@@ -48,7 +48,7 @@ struct Configure {
   Header header;
   std::uint32_t role;
   std::uint32_t threads;       // that one kernel may use
-  std::uint64_t memory_bytes;  // of all sessions together: device memory behind handles, scratch, packed weights
+  std::uint64_t memory_bytes;  // of all sessions together: behind handles, scratch, packed weights; 0: no limit
   std::uint64_t poll_ns;       // an idle queue is polled so long; ~0: as the number of CPUs suggests
   char device[64];             // "cpu0"
   char backend[64];            // "cpu", "reference"
@@ -156,7 +156,7 @@ struct SessionStatistics {
   std::uint64_t switch_ns_total;  // ... from the demand to standing still
   std::uint64_t switch_ns_longest;
   std::uint64_t longest_kernel_ns;  // of the kernels during which somebody asked it to stand still
-  std::uint64_t scratch_bytes;
+  std::uint64_t scratch_bytes;      // device memory behind no handle: intermediate values, packed weights
   std::uint64_t model_bytes;
   std::uint32_t models;
   std::uint32_t count;  // of entries used; fewer than kStatisticsEntries: these were the last
