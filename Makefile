@@ -24,13 +24,8 @@ build: ## configure and build everything
 	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_ARGS)
 	ninja -C $(BUILD) -j $(JOBS)
 
-demo: deps build ## train a small CNN on Fashion-MNIST, then classify its test images
-	mkdir -p $(BUILD)/demo/data
-	for file in $(FASHION_MNIST)/*.gz; do \
-	  gzip -dc "$$file" > "$(BUILD)/demo/data/$$(basename "$$file" .gz)" || exit 1; \
-	done
-	$(BUILD)/bin/demo_train --data $(BUILD)/demo/data --output $(BUILD)/demo/fashion.mlmodel
-	$(BUILD)/bin/demo_classify --model $(BUILD)/demo/fashion.mlmodel --data $(BUILD)/demo/data
+demo: deps build ## a daemon of your own trains on Fashion-MNIST as a job; its model classifies the test images
+	tools/demo.sh $(BUILD) $(FASHION_MNIST)
 
 test: deps build ## build and run all tests
 	packaging/python-venv.sh $(BUILD)/venv
