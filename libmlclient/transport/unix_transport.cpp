@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -195,24 +196,36 @@ class Backoff {
   Clock::duration next_ = std::chrono::milliseconds(5);
 };
 
-}  // namespace
-
-std::unique_ptr<Transport> open_unix(const std::string& path, const SessionOptions& options, std::uint64_t patience) {
-  constexpr std::uint64_t kBusy = 10'000'000'000;  // a full backlog empties soon
-  Backoff backoff(patience), busy(kBusy);
+// Null when nobody listens there for as long as `patience`.
+std::unique_ptr<Transport> reach(const std::string& path, const SessionOptions& options, std::uint64_t patience,
+                                 int& error) {
+  constexpr std::uint64_t kBusy = 10'000'000'000;    // a full backlog empties soon
+  constexpr std::uint64_t kLeaving = 1'000'000'000;  // a daemon that was killed may seem to listen for a moment
+  Backoff backoff(patience), busy(kBusy), leaving(std::max(patience, kLeaving));
   while (true) {
     UniqueFd socket;
-    if (const int error = connect_to(path, socket); error != 0) {
+    error = connect_to(path, socket);
+    if (error != 0) {
       if (is_absent(error) ? backoff.wait() : error == EAGAIN && busy.wait()) continue;
-      refuse(path, error);
+      return nullptr;
     }
     try {
       return std::make_unique<UnixTransport>(std::move(socket), "unix:" + path, options, true);
-    } catch (const Error& error) {  // it ends or begins just now
-      const bool passes = error.code() == Code::device_lost || error.code() == Code::again;
-      if (!passes || !backoff.wait()) throw;
+    } catch (const Error& refused) {
+      if (refused.code() == Code::device_lost ? leaving.wait() : refused.code() == Code::again && backoff.wait())
+        continue;
+      throw;
     }
   }
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> open_unix(const std::string& path, const SessionOptions& options, std::uint64_t patience) {
+  int error = 0;
+  std::unique_ptr<Transport> transport = reach(path, options, patience, error);
+  if (!transport) refuse(path, error);
+  return transport;
 }
 
 std::unique_ptr<Transport> open_fd(int fd, const SessionOptions& options) {
@@ -225,10 +238,9 @@ std::unique_ptr<Transport> open_daemon(const SessionOptions& options) {
     const std::string path = folder + "/mlaccel/mld.sock";
     struct stat status {};
     if (folder.empty() || stat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) continue;
-    UniqueFd socket;
-    const int error = connect_to(path, socket);
-    if (error == 0) return std::make_unique<UnixTransport>(std::move(socket), "unix:" + path, options, true);
-    if (!is_absent(error)) return open_unix(path, options, 0);
+    int error = 0;
+    if (std::unique_ptr<Transport> transport = reach(path, options, 0, error)) return transport;
+    if (!is_absent(error)) refuse(path, error);
   }
   return nullptr;
 }

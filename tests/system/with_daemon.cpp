@@ -1,0 +1,33 @@
+// with_daemon PROGRAM [ARGUMENT...]: runs a program that finds a mld of its own in $MLACCEL, and answers its exit code.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "tests/system/support/daemon.h"
+
+int main(int count, char** arguments) {
+  if (count < 2) {
+    std::fputs("usage: with_daemon PROGRAM [ARGUMENT...]\n", stderr);
+    return 2;
+  }
+  try {
+    const ml::test::Daemon daemon;
+    setenv("MLACCEL", daemon.transport().c_str(), 1);
+    const pid_t child = fork();
+    if (child == 0) {
+      execv(arguments[1], arguments + 1);
+      std::perror(arguments[1]);
+      _exit(127);
+    }
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child) return 1;
+    if (status != 0) std::fputs(daemon.log().c_str(), stderr);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "with_daemon: %s\n", error.what());
+    return 1;
+  }
+}
