@@ -1,7 +1,8 @@
 // Where tensors are computed: a session with a worker that owns a device.
 //
-// Nobody has to make one: the first evaluation opens the default session, on a worker in this process. The environment
-// variable MLACCEL chooses another transport: "embedded" (the default), "unix:PATH" or "kernel:N".
+// Nobody has to make one: the first evaluation opens the default session, with the daemon (mld) where one listens at
+// $XDG_RUNTIME_DIR/mlaccel/mld.sock or /run/mlaccel/mld.sock, else on a worker in this process. The environment
+// variable MLACCEL chooses: "embedded", "unix:PATH", "fd:N" (a session socket that was handed down) or "kernel:N".
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,11 @@
 namespace ml {
 
 struct SessionOptions {
-  std::string transport;    // empty: $MLACCEL, or "embedded"
-  std::string device;       // empty: $MLACCEL_DEVICE, or "cpu"; "reference" is slow and obviously right
-  int threads = 0;          // that one kernel may use; 0: $MLACCEL_THREADS, or the CPUs this process may run on
+  std::string transport;    // empty: $MLACCEL, or what is found
+  std::string device;       // empty: $MLACCEL_DEVICE, or the default: "cpu"; "reference" is slow and obviously right.
+                            // With a daemon the name of one of its devices, or a backend; by default it chooses
+  int threads = 0;          // that one kernel may use; 0: $MLACCEL_THREADS, or the CPUs this process may run on. With a
+                            // daemon, whose device decides, only the number that it has
   std::uint32_t depth = 0;  // of the queue, a power of two; 0: 256
 };
 
@@ -34,8 +37,8 @@ class SessionCore;
 // A handle; copies are the same session. It ends when the last handle and the last tensor in it are gone.
 class ML_API Session {
  public:
-  const std::string& transport() const;  // "embedded"
-  const std::string& device() const;
+  const std::string& transport() const;  // "embedded", "unix:/run/mlaccel/mld.sock"
+  const std::string& device() const;     // "cpu"; with a daemon "cpu0"
   // What decides the bits of a result besides the program and its inputs: device, instructions, library versions and
   // threads. Equal texts, equal bits.
   std::string fingerprint() const;
@@ -51,8 +54,10 @@ class ML_API Session {
 };
 
 // Opens the session that this process uses from now on. Throws unsupported for a transport that this version does not
-// have, not_found when libmlengine.so cannot be opened, and invalid_argument when a session is open already and other
-// options are asked for. After fork() the child cannot use its parent's session: its evaluations throw device_lost.
+// have, not_found when libmlengine.so cannot be opened or no daemon listens where one was named, what a daemon says
+// that refuses, and invalid_argument when a session is open already and other options are asked for. When its device is
+// lost the session connects again with the next use, which throws device_lost if that does not succeed within 10 s.
+// After fork() the child cannot use its parent's session: its evaluations throw device_lost.
 ML_API Session connect(const SessionOptions& options = {});
 // The session that tensors use, opened on first use.
 ML_API Session default_session();
