@@ -264,7 +264,9 @@ Child spawn(const SpawnOptions& options) {
   while (waitid(P_PIDFD, static_cast<id_t>(pidfd), &ended, WEXITED) != 0 && errno == EINTR) {
   }
   if (got != sizeof failure) refuse(options.program, "reading its report", got < 0 ? errno : EIO);
-  refuse(options.program, kStepNames[static_cast<int>(failure.step)], failure.error);
+  std::string step = kStepNames[static_cast<int>(failure.step)];
+  if (failure.step == Step::directory) step += " '" + options.directory + "'";
+  refuse(options.program, step, failure.error);
 }
 
 }  // namespace ml::daemon

@@ -72,7 +72,7 @@ TEST_F(JobData, ThatItsOwnerMayNotRead) {
 
 TEST_F(JobData, ThatIsCutOff) {
   const Job job = submit_and_spoil(folder.path(), [&] { std::filesystem::resize_file(images, 1000); });
-  expect_failed(job, {"pictures-images", "1000"});
+  expect_failed(job, {"pictures-images", "984"});
   expect_next_one_runs();
 }
 
@@ -87,7 +87,7 @@ TEST_F(JobData, WhoseFolderIsGone) {
   ASSERT_EQ(chown(other.path().c_str(), kOwner, kOwner), 0);
   write_pictures(other.path(), "pictures", 256);
   const Job job = submit_and_spoil(other.path(), [&] { std::filesystem::remove_all(other.path()); });
-  expect_failed(job, {other.path().filename()});
+  expect_failed(job, {other.path().filename(), "No such file"});
   expect_next_one_runs();
 }
 
