@@ -128,8 +128,8 @@ void Jobs::State::start(Entry& entry, const std::vector<std::string>& names) {
     entry.processes =
         std::make_unique<JobProcesses>(loop, config, sessions, cgroups, stored, granted, std::move(events));
   } catch (const Error& error) {
-    crashed(entry, {JobEnd::How::crashed, 0, error.what()});
-    return;
+    if (error.code() != Code::not_found) return crashed(entry, {JobEnd::How::crashed, 0, error.message()});
+    return end(entry, JobState::failed, error.message());
   }
   entry.on = names;
   entry.running_since = entry.accounted_until = monotonic_ns();

@@ -264,9 +264,13 @@ Child spawn(const SpawnOptions& options) {
   while (waitid(P_PIDFD, static_cast<id_t>(pidfd), &ended, WEXITED) != 0 && errno == EINTR) {
   }
   if (got != sizeof failure) refuse(options.program, "reading its report", got < 0 ? errno : EIO);
-  std::string step = kStepNames[static_cast<int>(failure.step)];
-  if (failure.step == Step::directory) step += " '" + options.directory + "'";
-  refuse(options.program, step, failure.error);
+  if (failure.step == Step::directory) {
+    throw Error(Code::not_found,
+                "'" + options.program + "' cannot be started: entering its folder '" + options.directory + "': " +
+                    std::strerror(failure.error),
+                "spawn", "make the folder, or let its user enter it");
+  }
+  refuse(options.program, kStepNames[static_cast<int>(failure.step)], failure.error);
 }
 
 }  // namespace ml::daemon

@@ -44,7 +44,7 @@ struct Child {
 // The child leads a session of its own, so a terminal's Ctrl-C is not for it. Its signals are unblocked and as by
 // default, its parent-death signal is SIGKILL (when the calling thread ends, so call it on one that lives as long as
 // the process), it has no capabilities and no_new_privs is set. Throws io naming the step that failed, in the child
-// too, up to exec; then there is no child.
+// too, up to exec, and not_found when the folder can't be entered; then there is no child.
 Child spawn(const SpawnOptions& options);
 
 }  // namespace ml::daemon
