@@ -50,6 +50,9 @@ Model Model::open(const std::string& reference) {
 
 std::uint64_t Model::publish(const std::string& name, bool shared) const {
   const auto connection = client::SessionCore::current()->connection();
+  constexpr int kNoFile = -1;
+  if (!connection->transport().shares_memory())  // there is no daemon: say so before anything is copied
+    return connection->transport().register_model(name, kNoFile, 0, shared);
   transport::UniqueFd file = transport::make_memfd("mlaccel-model", 0);
   std::uint64_t bytes = 0;
   write_model(data_->graph, [&](std::span<const std::byte> part) {  // from where it lies, a mapped file too

@@ -19,7 +19,8 @@ void Connection::end() {
 
 void Connection::throw_lost() const {
   throw Error(Code::device_lost, "the device '" + transport_->device() + "' was lost, and with it what it held", {},
-              "compute it again: the next use connects to the device again");
+              transport_->comes_back() ? "compute it again: the next use connects to the device again"
+                                       : "this session can't be opened again: start the program anew");
 }
 
 void Connection::submit(const std::shared_ptr<Pending>& pending, const mlring_descriptor& descriptor) {

@@ -169,7 +169,9 @@ void SessionSocket::read_what_is_there() {
 void SessionSocket::received(Received what, Packet packet) {
   switch (what) {
     case Received::packet: take(std::move(packet)); break;
-    case Received::malformed: malformed("a packet is cut off or has no header"); break;
+    case Received::malformed:
+      malformed("a packet is cut off or has no header (its files are, when this process may open no more)");
+      break;
     case Received::closed: ended_ = true; break;
     case Received::nothing: break;
   }

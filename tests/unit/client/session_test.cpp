@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 
+#include "ml/model.h"
 #include "ml/ops.h"
 #include "tests/unit/client/expected.h"
 
@@ -84,6 +85,21 @@ INSTANTIATE_TEST_SUITE_P(Transports, Environment,
                                          std::pair{"fd:none", Code::invalid_argument},
                                          std::pair{"kernel:0", Code::unsupported},
                                          std::pair{"carrier-pigeon", Code::invalid_argument}));
+
+TEST(Embedded, HasNoRegistryAndSaysSo) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        setenv("MLACCEL", "embedded", 1);
+        const Model model = Model::trace([](std::span<const Tensor> t) -> std::vector<Tensor> { return {t[0] + 1}; },
+                                         {{"x", DType::f32, {-1}}});
+        const bool both = code_of([] { Model::open("fashion"); }) == Code::unsupported &&
+                          code_of([&] { model.publish("fashion"); }) == Code::unsupported;
+        std::fprintf(stderr, "%s\n", message_of([] { Model::open("fashion"); }).c_str());
+        _exit(both ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "'fashion' needs a daemon");
+}
 
 TEST(Engine, ThatIsNotThereIsReportedWithWhereItWasLookedFor) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
