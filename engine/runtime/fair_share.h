@@ -44,7 +44,7 @@ class FairShare {
   // It has none any more.
   void stop_waiting(Place& place);
   bool anybody_waits() const { return waiting_ != 0; }
-  bool anything() const { return waiting_ != 0 || given_ != 0; }  // waiting, or given away
+  bool anything_given() const { return given_ != 0; }
 
   // The one whose task is next, or null.
   Place* next() const;

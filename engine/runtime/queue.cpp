@@ -18,6 +18,9 @@ constexpr std::size_t kBatch = 32;  // descriptors taken before other queues hav
 constexpr std::uint64_t kDeadlineInterval = 50'000;
 constexpr std::uint64_t kDeadlineCost = 100;
 
+constexpr std::uint32_t kNoSlot = ~std::uint32_t{0};
+constexpr std::string_view kAwaitedEnded = "the queue that it waits for has ended";
+
 bool needs_call(std::uint32_t opcode) {
   return opcode == MLRING_OP_COMPILE || opcode == MLRING_OP_EXECUTE || opcode == MLRING_OP_COPY ||
          opcode == MLRING_OP_FREE;
@@ -39,7 +42,8 @@ Queue::Queue(RingThread& thread, Session& session, std::unique_ptr<QueueMemory> 
       memory_(std::move(memory)),
       options_(std::move(options)),
       ring_(memory_->worker_pages(), memory_->wake_fd(), memory_->foreign() ? &thread.bell() : nullptr),
-      tasks_(memory_->depth()) {
+      tasks_(memory_->depth()),
+      numbers_(memory_->depth(), kNoSlot) {
   for (std::uint32_t slot = 0; slot < tasks_.size(); ++slot) {
     tasks_[slot].queue = this;
     tasks_[slot].slot = slot;
@@ -90,9 +94,9 @@ void Queue::accept(const TakenDescriptor& taken, std::uint64_t now) {
   task.bytes = 0;
   task.started = task.ended = now;
   task.charged = 0;
-  task.awaited = nullptr;
   task.progress.reset();
   task.stage = Task::Stage::ordered;
+  remember(task);
   if (task.descriptor.deadline != 0) {
     if (task.descriptor.deadline <= now) return finish(task, MLRING_TIMEOUT, "the deadline had passed already");
     if (next_deadline == 0 || task.descriptor.deadline < next_deadline)
@@ -103,11 +107,28 @@ void Queue::accept(const TakenDescriptor& taken, std::uint64_t now) {
   proceed(task);
 }
 
+void Queue::remember(Task& task) {
+  std::uint32_t& first = numbers_[task.sequence & (numbers_.size() - 1)];
+  task.next_of_number = std::exchange(first, task.slot);
+}
+
+void Queue::forget(const Task& task) {
+  std::uint32_t* at = &numbers_[task.sequence & (numbers_.size() - 1)];
+  while (*at != task.slot) at = &tasks_[*at].next_of_number;
+  *at = task.next_of_number;
+}
+
+Task* Queue::find(std::uint64_t sequence) {
+  std::uint32_t slot = numbers_[sequence & (numbers_.size() - 1)];
+  while (slot != kNoSlot && tasks_[slot].sequence != sequence) slot = tasks_[slot].next_of_number;
+  return slot == kNoSlot ? nullptr : &tasks_[slot];
+}
+
 bool Queue::prepare(Task& task) {
   switch (task.descriptor.opcode) {
     case MLRING_OP_EXECUTE: return prepare_execute(task);
     case MLRING_OP_FREE: return prepare_free(task);
-    case MLRING_OP_WAIT: return prepare_wait(task);
+    case MLRING_OP_WAIT: return prepare_wait(task, awaited_by(task));
     case MLRING_OP_ALLOC: return prepare_alloc(task);
     case MLRING_OP_COPY:
       if (!take_arguments(task, session_) || !match_copy(task)) return false;
@@ -157,18 +178,20 @@ bool Queue::prepare_free(Task& task) {
   return true;
 }
 
-bool Queue::prepare_wait(Task& task) {
+Queue* Queue::awaited_by(const Task& task) const {
   const Object* object = session_.handles.find(task.descriptor.handle);
-  if (object == nullptr || object->queue == nullptr || object->queue->ended()) {
+  return object == nullptr || object->queue == nullptr || object->queue->ended() ? nullptr : object->queue;
+}
+
+bool Queue::prepare_wait(Task& task, const Queue* awaited) {
+  if (awaited == nullptr) {
     task.fail(MLRING_NOT_FOUND, "the handle names no queue, or no longer");
     return false;
   }
-  if (object->queue == this && task.descriptor.operand >= task.sequence) {
+  if (awaited == task.queue && task.descriptor.operand >= task.sequence) {
     task.fail(MLRING_INVALID_ARGUMENT, "it would wait for itself");
     return false;
   }
-  task.awaited = object->queue;
-  task.awaited->awaited_by_.push_back(&task);
   return true;
 }
 
@@ -224,18 +247,17 @@ bool Queue::settle() {
 
 // WAITs, of any queue, for what this one has completed by now; all of them when it has ended. True: there were some.
 bool Queue::wake_awaiting() {
-  if (awaited_by_.empty()) return false;
+  bool any = false;
   const std::uint64_t completed = ring_.completed_sequence();
-  return 0 != std::erase_if(awaited_by_, [&](Task* task) {
-           const bool reached = task->stage == Task::Stage::waiting && task->descriptor.operand < completed;
-           if (!ended_ && !reached) return false;
-           task->awaited = nullptr;
-           if (ended_)
-             task->queue->finish(*task, MLRING_NOT_FOUND, "the queue that it waits for has ended");
-           else
-             task->queue->finish(*task);
-           return true;
-         });
+  while (!awaited_by_.empty() && (ended_ || awaited_by_.begin()->first < completed)) {
+    Task& task = *awaited_by_.begin()->second;
+    any = true;
+    if (ended_)
+      task.queue->finish(task, MLRING_NOT_FOUND, kAwaitedEnded);
+    else
+      task.queue->finish(task);
+  }
+  return any;
 }
 
 // ---- doing --------------------------------------------------------------------------------------------------------
@@ -246,13 +268,19 @@ void Queue::start(Task& task) {
     case MLRING_OP_CANCEL: return cancel(task);
     case MLRING_OP_COMPILE: return compile(task);
     case MLRING_OP_EXECUTE: return start_execute(task);
-    case MLRING_OP_WAIT:
-      if (task.descriptor.operand < task.awaited->ring_.completed_sequence()) return finish(task);
-      task.stage = Task::Stage::waiting;
-      waiting_.push_back(task);
-      return;
+    case MLRING_OP_WAIT: return start_wait(task);
     default: return make_ready(task);  // COPY, ALLOC, FREE
   }
+}
+
+void Queue::start_wait(Task& task) {
+  Queue* awaited = awaited_by(task);
+  if (awaited == nullptr) return finish(task, MLRING_NOT_FOUND, kAwaitedEnded);
+  if (task.descriptor.operand < awaited->ring_.completed_sequence()) return finish(task);
+  task.stage = Task::Stage::waiting;
+  task.awaited = awaited;
+  task.awaited_at = awaited->awaited_by_.emplace(task.descriptor.operand, &task);
+  waiting_.push_back(task);
 }
 
 void Queue::start_execute(Task& task) {
@@ -328,10 +356,8 @@ void Queue::come_back(Task& task) {
 }
 
 void Queue::cancel(Task& task) {
-  const auto target = std::ranges::find_if(tasks_, [&task](const Task& other) {
-    return other.stage != Task::Stage::none && other.sequence == task.descriptor.operand && &other != &task;
-  });
-  if (target == tasks_.end() || target->descriptor.opcode == MLRING_OP_FREE) return finish(task);
+  Task* target = find(task.descriptor.operand);
+  if (target == nullptr || target == &task || target->descriptor.opcode == MLRING_OP_FREE) return finish(task);
   if (target->stage == Task::Stage::compiling || target->stage == Task::Stage::running) {
     task.bytes = target->progress.cancel() ? 1 : 0;
     return finish(task);
@@ -368,8 +394,9 @@ void Queue::finish(Task& task) {
   if (task.list != nullptr) task.list->remove(task);
   if (task.stage == Task::Stage::ready && ready_.empty()) share_of(turn).stop_waiting(turn);
   if (task.stage == Task::Stage::uncompiled && uncompiled_.empty()) share_of(compile_turn).stop_waiting(compile_turn);
-  if (task.awaited != nullptr) std::erase(task.awaited->awaited_by_, &task);
+  if (task.awaited != nullptr) task.awaited->awaited_by_.erase(task.awaited_at);
   task.awaited = nullptr;
+  forget(task);
   mlring_completion answer{};
   answer.result = keep_result(task);
   answer.status = task.status;

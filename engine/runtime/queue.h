@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -74,11 +75,15 @@ class Queue {
 
  private:
   void accept(const TakenDescriptor& taken, std::uint64_t now);
+  // The task in flight with that sequence, or null.
+  Task* find(std::uint64_t sequence);
+  void remember(Task& task);
+  void forget(const Task& task);
   // What a descriptor means, before it waits for anything. False: refused, the task says why.
   bool prepare(Task& task);
   bool prepare_execute(Task& task);
   bool prepare_free(Task& task);
-  bool prepare_wait(Task& task);
+  static bool prepare_wait(Task& task, const Queue* awaited);
   bool prepare_alloc(Task& task);
   // Puts the task behind the last one that touched the handle.
   void touch(Task& task, mlring_handle handle);
@@ -87,6 +92,9 @@ class Queue {
   void proceed(Task& task);
   void start(Task& task);
   void start_execute(Task& task);
+  void start_wait(Task& task);
+  // The queue that a WAIT names, or null.
+  Queue* awaited_by(const Task& task) const;
   void cancel(Task& task);
   void make_ready(Task& task);
   void compile(Task& task);
@@ -108,6 +116,8 @@ class Queue {
   QueueOptions options_;
   WorkerRing ring_;
   std::vector<Task> tasks_;  // by slot
+  // By the low bits of a sequence, the slot of a task in flight; the others with these bits follow by next_of_number.
+  std::vector<std::uint32_t> numbers_;
   TaskList ready_;
   TaskList uncompiled_;
   TaskList after_;      // tasks with AFTER, oldest first
@@ -116,8 +126,8 @@ class Queue {
 
   // By handle number, the last task that touched it.
   std::vector<Call::Before> last_touch_;
-  std::vector<Task*> awaited_by_;  // WAITs of any queue for this one
-  std::uint32_t away_ = 0;         // tasks with other threads
+  std::multimap<std::uint64_t, Task*> awaited_by_;  // WAITs of any queue, by the sequence that they wait for
+  std::uint32_t away_ = 0;                          // tasks with other threads
   std::uint64_t busy_ = 0;
   std::uint64_t last_active_ = 0;
   bool ended_ = false;

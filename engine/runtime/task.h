@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -91,7 +92,10 @@ struct Task {
   std::uint64_t sequence = 0;
   mlring_descriptor descriptor{};
   Call* call = nullptr;
-  Queue* awaited = nullptr;  // by a WAIT
+  std::uint32_t next_of_number = 0;  // the queue's: see Queue::find
+  // Of a WAIT that waits: the queue that it waits for, and where it stands there.
+  Queue* awaited = nullptr;
+  std::multimap<std::uint64_t, Task*>::iterator awaited_at{};
   Progress progress;
 
   TaskList* list = nullptr;  // that it is in

@@ -38,6 +38,7 @@ class TaskThreads {
   // takes the place's next task out of its queue and calls share().give(). True: there were some.
   template <class Give>
   bool dispatch(std::uint64_t now, Give give) {
+    if (!share_.anybody_waits()) return false;
     bool any = false;
     while (FairShare::Place* next = share_.next()) {
       TaskThread* thread = thread_for(*next, now);
@@ -52,6 +53,7 @@ class TaskThreads {
   // Calls come_back(task) for each that is done. True: there were some.
   template <class ComeBack>
   bool collect(std::uint64_t now, ComeBack come_back) {
+    if (!share_.anything_given()) return false;
     bool any = false;
     for (const std::unique_ptr<TaskThread>& thread : threads_) {
       while (Task* task = thread->take_back(now)) {
@@ -62,7 +64,7 @@ class TaskThreads {
     return any;
   }
   bool has_results() const;
-  bool busy() const { return share_.anything(); }
+  bool busy() const { return share_.anybody_waits() || share_.anything_given(); }
   // When a task that waits gets a thread though none has come free; 0: none waits.
   std::uint64_t next_relief(std::uint64_t now) const;
 
