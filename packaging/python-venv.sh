@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a Python environment with the peers that the ONNX tests compare against; does nothing when it is up to date.
+# Makes a Python environment with what the ONNX tests compare against and what the mlctl tests check with; does nothing when it is up to date.
 # usage: python-venv.sh [DIRECTORY]      (default: build/venv)
 set -euo pipefail
 

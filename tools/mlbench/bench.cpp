@@ -41,6 +41,14 @@ void print(const Figure& f) {
   std::fflush(stdout);
 }
 
+std::string Options::via(const std::string& otherwise) const {
+  if (args.empty()) return otherwise;
+  const std::string chosen = args.size() == 2 && args[0] == "--via" ? args[1] : "";
+  if (chosen == "embedded" || chosen == "unix" || (chosen.starts_with("unix:") && chosen.size() > 5)) return chosen;
+  throw Error(Code::invalid_argument,
+              "no other arguments are known than --via embedded, --via unix and --via unix:PATH");
+}
+
 uint64_t now_ns() {
   timespec t{};
   clock_gettime(CLOCK_MONOTONIC, &t);

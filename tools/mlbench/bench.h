@@ -25,6 +25,10 @@ void print(const Figure& figure);
 struct Options {
   bool quick = false;             // fewer rounds: for trying it out
   std::vector<std::string> args;  // what stood behind the benchmark's name
+
+  // For benchmarks that take no argument but --via: "embedded", "unix" (a mld of mlbench's own), "unix:PATH" (the mld
+  // that listens there), or `otherwise` without it. Throws invalid_argument for anything else.
+  std::string via(const std::string& otherwise) const;
 };
 
 struct Benchmark {

@@ -1,4 +1,5 @@
-// mlbench model: a batch of the demo's model behind a mld of its own, beside the same in this process.
+// mlbench model: a batch of the demo's model behind a mld of its own (or with --via unix:PATH the one that listens
+// there), beside the same in this process.
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -75,9 +76,12 @@ std::int64_t choose_batch(Contestant& client) {
 }  // namespace
 
 int run_model(const Options& options) {
+  const std::string via = options.via("unix");
+  if (via == "embedded") throw Error(Code::invalid_argument, "model is measured through a daemon: --via unix");
   const TemporaryFolder folder;
-  const PrivateDaemon daemon(folder);
-  Contestant behind_mld(client_of("unix:" + daemon.socket())), embedded(client_of("embedded"));
+  std::optional<PrivateDaemon> daemon;
+  if (via == "unix") daemon.emplace(folder);
+  Contestant behind_mld(client_of(daemon ? "unix:" + daemon->socket() : via)), embedded(client_of("embedded"));
   const std::int64_t batch = choose_batch(embedded);
   const int rounds = 5;
   const std::int64_t times = options.quick ? 20 : 100;

@@ -1,5 +1,6 @@
 // mlbench ring: what a NOP costs through the ring, spinning, asleep and in batches, beside an eventfd and a unix-socket
-// ping-pong. Clients are on one CPU, workers on another: in this process, or with --via unix behind a mld of its own.
+// ping-pong. Clients are on one CPU, workers on another: in this process, or with --via unix behind a mld of its own,
+// or with --via unix:PATH behind the one that listens there.
 #include <functional>
 #include <memory>
 #include <optional>
@@ -37,13 +38,10 @@ void open_daemon_queues(Queues& queues, int worker_cpu) {
   queues.spinner = std::make_unique<DaemonNopQueue>(queues.daemon->socket(), "polls");
 }
 
-bool through_daemon(const Options& options) {
-  if (options.args.empty()) return false;
-  if (options.args.size() == 2 && options.args[0] == "--via") {
-    if (options.args[1] == "unix") return true;
-    if (options.args[1] == "embedded") return false;
-  }
-  throw Error(Code::invalid_argument, "ring takes no other arguments than --via embedded and --via unix");
+// A daemon that runs already: how long its device polls is its own affair, so both queues are on the same.
+void open_queues_at(Queues& queues, const std::string& socket) {
+  queues.sleeper = std::make_unique<DaemonNopQueue>(socket, "");
+  queues.spinner = std::make_unique<DaemonNopQueue>(socket, "");
 }
 
 void report(const std::string& what, const std::string& config, std::vector<double>& samples, const char* peer,
@@ -56,13 +54,19 @@ void report(const std::string& what, const std::string& config, std::vector<doub
 }  // namespace
 
 int run_ring(const Options& options) {
-  const bool daemon = through_daemon(options);
+  const std::string via = options.via("embedded");
+  const bool daemon = via != "embedded";
   const std::vector<int> cpus = allowed_cpus();
   if (cpus.size() < 2) throw Error(Code::unsupported, "both ends must be on different CPUs, and there is only one");
   // The peer is as far away as the worker: another thread or another process.
   SocketPingPong sockets(cpus[1], daemon ? SocketPingPong::With::process : SocketPingPong::With::thread);
   Queues queues;
-  daemon ? open_daemon_queues(queues, cpus[1]) : open_embedded_queues(queues, cpus, cpus[1]);
+  if (!daemon)
+    open_embedded_queues(queues, cpus, cpus[1]);
+  else if (via == "unix")
+    open_daemon_queues(queues, cpus[1]);
+  else
+    open_queues_at(queues, via.substr(std::string("unix:").size()));
   NopQueue &sleeper = *queues.sleeper, &spinner = *queues.spinner;
   EventfdPingPong eventfds(cpus[1]);
   pin(cpus[0]);

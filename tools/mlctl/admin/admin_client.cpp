@@ -49,8 +49,9 @@ Failure failure_of_status(const grpc::Status& status, const std::string& socket,
       return {Exit::not_running, "mld closed the connection (" + socket + ")",
               "it may be starting again: try once more", std::string(daemon::codes::kNotRunning)};
     case grpc::StatusCode::UNIMPLEMENTED:
-      return {Exit::failure, "this mld does not know that request (" + socket + ")",
-              "it is older than mlctl: `mlctl status` says how old", std::string(daemon::code_of(Code::unsupported))};
+      return {Exit::failure, "what listens at " + socket + " does not know this request",
+              "an older mld (`mlctl status` says how old), or another program",
+              std::string(daemon::code_of(Code::unsupported))};
     default:
       return {Exit::failure, "mld answered: " + status.error_message() + " (" + socket + ")", "look at mld's log",
               std::string(daemon::code_of(Code::internal))};

@@ -93,7 +93,7 @@ Exit run_bench(const Invocation& invocation) {
     throw Failure(Exit::failure, "mlbench is not beside mlctl, nor in PATH", "`make install` installs it", "MLE-0004");
   }
   std::vector<Figure> figures;
-  for (const char* const bench : {"ring", "serve"}) {
+  for (const char* const bench : {"ring", "model"}) {
     std::vector<std::string> command{program};
     if (invocation.has("--quick")) command.emplace_back("--quick");
     command.insert(command.end(), {bench, "--via", via});

@@ -10,6 +10,31 @@
 #include "tools/mlctl/table/invocation.h"
 
 namespace ml::ctl {
+namespace {
+
+std::uint64_t monotonic_ns() {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
+}
+
+Reading read_usage(AdminClient& client) {
+  Reading reading;
+  const admin::ListDevicesReply devices = client.devices();
+  reading.at = monotonic_ns();
+  reading.devices.assign(devices.devices().begin(), devices.devices().end());
+  admin::ListClientsReply clients;
+  try {
+    clients = client.clients(true);
+  } catch (const Failure& failure) {
+    if (failure.exit != Exit::denied) throw;
+    clients = client.clients(false);
+  }
+  reading.clients.assign(clients.clients().begin(), clients.clients().end());
+  return reading;
+}
+
+}  // namespace
 
 Exit run_device_list(const Invocation& invocation) {
   AdminClient client(invocation.text("--socket"), invocation.timeout());

@@ -1,38 +1,13 @@
 #include "tools/mlctl/commands/utilisation.h"
 
 #include <algorithm>
-#include <chrono>
-
-#include "tools/mlctl/failure.h"
 
 namespace ml::ctl {
 namespace {
 
-std::uint64_t monotonic_ns() {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-          .count());
-}
-
 std::uint64_t grown(std::uint64_t before, std::uint64_t after) { return after >= before ? after - before : after; }
 
 }  // namespace
-
-Reading read_usage(AdminClient& client) {
-  Reading reading;
-  const admin::ListDevicesReply devices = client.devices();
-  reading.at = monotonic_ns();
-  reading.devices.assign(devices.devices().begin(), devices.devices().end());
-  admin::ListClientsReply clients;
-  try {
-    clients = client.clients(true);
-  } catch (const Failure& failure) {
-    if (failure.exit != Exit::denied) throw;
-    clients = client.clients(false);
-  }
-  reading.clients.assign(clients.clients().begin(), clients.clients().end());
-  return reading;
-}
 
 std::vector<Utilisation> utilisation_between(const Reading& before, const Reading& after) {
   const std::uint64_t interval = std::max<std::uint64_t>(1, grown(before.at, after.at));

@@ -4,17 +4,18 @@
 #include <cstdint>
 #include <vector>
 
-#include "tools/mlctl/admin/admin_client.h"
+#include "daemon/admin/admin.pb.h"
 #include "tools/mlctl/output/local_things.h"
 
 namespace ml::ctl {
+
+namespace admin = mlaccel::admin::v1;
 
 struct Reading {
   std::uint64_t at = 0;  // CLOCK_MONOTONIC ns
   std::vector<admin::Device> devices;
   std::vector<admin::Client> clients;  // everybody's if the caller may see them, else the caller's
 };
-Reading read_usage(AdminClient& client);
 
 // Each device, then its clients, the busiest first. A counter that went back (a new worker) counts from 0.
 std::vector<Utilisation> utilisation_between(const Reading& before, const Reading& after);

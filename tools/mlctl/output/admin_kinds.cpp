@@ -22,6 +22,13 @@ const Thing& as(const void* thing) {
   return *static_cast<const Thing*>(thing);
 }
 
+// What only the worker knows: null when it did not answer mld in time.
+template <auto member>
+Value of_worker(const void* thing) {
+  using Thing = typename MemberOf<decltype(member)>::Thing;
+  return static_cast<const Thing*>(thing)->no_statistics() ? Value() : of<member>(thing);
+}
+
 constexpr Column kStatusColumns[] = {
     {"version", "VERSION", Unit::text, "Version of mld.", of<&StatusReply::version>},
     {"pid", "PID", Unit::integer, "Process id of mld.", of<&StatusReply::pid>},
@@ -48,9 +55,16 @@ constexpr Column kDeviceColumns[] = {
     {"name", "NAME", Unit::text, "Its name.", of<&Device::name>},
     {"backend", "BACKEND", Unit::text, "What computes: cpu or reference.", of<&Device::backend>},
     {"state", "STATE", Unit::text, "ready, starting, draining, drained or failed.", of<&Device::state>},
-    {"cpus", "CPUS", Unit::counts, "The CPUs that it computes on.",
-     [](const void* d) { return list_of(as<Device>(d).cpus()); }},
-    {"memory_used_bytes", "USED", Unit::bytes, "Memory that clients and jobs hold.", of<&Device::memory_used_bytes>},
+    {"cpus", "CPUS", Unit::counts, "The CPUs that it computes on; empty: all that mld may use.",
+     [](const void* d) { return list_of(as<Device>(d).cpus()); }, data},
+    {"cpus_text", "CPUS", Unit::text, "",
+     [](const void* d) {
+       const Value cpus = list_of(as<Device>(d).cpus());
+       return Value(cpus.as<List>()->empty() ? "all" : human_cell(cpus, Unit::counts, 0));
+     },
+     people},
+    {"memory_used_bytes", "USED", Unit::bytes, "Memory that clients and jobs hold.",
+     of_worker<&Device::memory_used_bytes>, table, true},
     {"memory_bytes", "MEMORY", Unit::bytes, "Memory in all.", of<&Device::memory_bytes>},
     {"sessions", "SESSIONS", Unit::count, "Clients on it.", of<&Device::sessions>},
     {"job", "JOB", Unit::count, "The training job that has it; null when none has.", unless_zero<&Device::job>, table,
@@ -63,18 +77,19 @@ constexpr Column kDeviceColumns[] = {
     {"restarts", "RESTARTS", Unit::count, "How often its worker died.", of<&Device::restarts>, wide},
     {"last_death", "LAST DEATH", Unit::text, "How its worker died last; empty when it never did.",
      of<&Device::last_death>, details},
-    {"busy_ns", "BUSY", Unit::duration, "Time the serving worker has computed, since it began.", of<&Device::busy_ns>,
-     wide},
-    {"job_busy_ns", "JOB BUSY", Unit::duration, "Time the job's worker has computed.", of<&Device::job_busy_ns>,
-     details},
+    {"busy_ns", "BUSY", Unit::duration, "Time the serving worker has computed, since it began.",
+     of_worker<&Device::busy_ns>, wide, true},
+    {"job_busy_ns", "JOB BUSY", Unit::duration, "Time the job's worker has computed.", of_worker<&Device::job_busy_ns>,
+     details, true},
     {"switches", "SWITCHES", Unit::count, "How often training gave way to serving between two kernels.",
-     of<&Device::switches>, details},
-    {"switch_ns_total", "SWITCH TIME", Unit::duration, "Time those switches took in all.", of<&Device::switch_ns_total>,
-     details},
-    {"switch_ns_longest", "LONGEST SWITCH", Unit::duration, "The longest of them.", of<&Device::switch_ns_longest>,
-     details},
+     of_worker<&Device::switches>, details, true},
+    {"switch_ns_total", "SWITCH TIME", Unit::duration, "Time those switches took in all.",
+     of_worker<&Device::switch_ns_total>, details, true},
+    {"switch_ns_longest", "LONGEST SWITCH", Unit::duration, "The longest of them.",
+     of_worker<&Device::switch_ns_longest>, details, true},
     {"longest_kernel_ns", "LONGEST KERNEL", Unit::duration,
-     "The longest kernel of training: a switch can take as long.", of<&Device::longest_kernel_ns>, details},
+     "The longest kernel of training: a switch can take as long.", of_worker<&Device::longest_kernel_ns>, details,
+     true},
     {"fingerprint", "FINGERPRINT", Unit::text, "Equal fingerprint and inputs, equal bits of results.",
      of<&Device::fingerprint>, details},
 };
@@ -159,10 +174,12 @@ constexpr Column kClientColumns[] = {
     {"queues", "QUEUES", Unit::count, "Queues that it has open.", of<&Client::queues>, wide},
     {"arenas", "ARENAS", Unit::count, "Memory regions that it shares with the worker.", of<&Client::arenas>, wide},
     {"arena_bytes", "SHARED", Unit::bytes, "Their size.", of<&Client::arena_bytes>},
-    {"device_bytes", "HELD", Unit::bytes, "Device memory that it holds.", of<&Client::device_bytes>},
-    {"busy_ns", "BUSY", Unit::duration, "Time the device has computed for it.", of<&Client::busy_ns>},
-    {"executions", "EXECUTIONS", Unit::count, "Executions that ended.", of<&Client::executions>, wide},
-    {"failures", "FAILURES", Unit::count, "Executions that failed.", of<&Client::failures>, wide},
+    {"device_bytes", "HELD", Unit::bytes, "Device memory that it holds.", of_worker<&Client::device_bytes>, table,
+     true},
+    {"busy_ns", "BUSY", Unit::duration, "Time the device has computed for it.", of_worker<&Client::busy_ns>, table,
+     true},
+    {"executions", "EXECUTIONS", Unit::count, "Executions that ended.", of_worker<&Client::executions>, wide, true},
+    {"failures", "FAILURES", Unit::count, "Executions that failed.", of_worker<&Client::failures>, wide, true},
     {"connected_at_ns", "CONNECTED", Unit::time, "When, in ns since 1970.", of<&Client::connected_at_ns>},
 };
 

@@ -14,10 +14,11 @@ std::string formatted(const char* format, double value, std::string_view unit) {
   return unit.empty() ? out : out + ' ' + std::string(unit);
 }
 
-// Three digits at most, as few decimals as that leaves: 1.5, 32, 850.
+// 1.5, 1, 32, 850: one decimal below ten, unless it is zero.
 std::string three_digits(double value, std::string_view unit) {
-  const bool whole = value >= 9.95 || value == std::floor(value);
-  return formatted(whole ? "%.0f" : "%.1f", value, unit);
+  std::string digits = formatted(value >= 9.95 ? "%.0f" : "%.1f", value, {});
+  if (digits.ends_with(".0")) digits.resize(digits.size() - 2);
+  return digits + ' ' + std::string(unit);
 }
 
 std::string two_units(std::uint64_t large, const char* large_unit, std::uint64_t small, const char* small_unit) {

@@ -81,8 +81,8 @@ std::string fields_of(const Kind& kind, const Row& row, const Style& style) {
   const auto label = [](const Column& column) {
     std::string text(column.key);
     std::replace(text.begin(), text.end(), '_', ' ');
-    for (const std::string_view unit : {" bytes", " ns", " at"})
-      if (text.ends_with(unit)) text.resize(text.size() - unit.size());
+    for (const std::string_view unit : {" bytes", " ns", " at", " text"})
+      if (const std::size_t at = text.find(unit); at != std::string::npos) text.erase(at, unit.size());
     return text;
   };
   std::size_t width = 0;

@@ -50,7 +50,6 @@ constexpr Option kLimitsOptions[] = {
 constexpr Example kLimitsExamples[] = {{"mlctl limits", "what you hold and may hold"}};
 constexpr Option kBenchOptions[] = {{"--quick", "", "Fewer rounds: a rough figure within seconds."}};
 constexpr Example kBenchExamples[] = {{"mlctl bench --quick", "is the transport as fast as it should be here"}};
-constexpr Exit kBenchExits[] = {not_running, denied};
 constexpr Example kDoctorExamples[] = {{"mlctl doctor", "why doesn't it work"},
                                        {"mlctl doctor -o json", "for a bug report"}};
 constexpr Argument kCodeArgument[] = {
@@ -190,7 +189,7 @@ constexpr Command kCommands[] = {
      {},
      kBenchOptions,
      kBenchExamples,
-     kBenchExits,
+     kAsking,
      &kFigureKind,
      false,
      false,

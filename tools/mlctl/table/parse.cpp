@@ -67,8 +67,7 @@ void add_option(CLI::App& app, const Option& option, Values& values) {
   } else {
     added = app.add_option(names, found)->allow_extra_args(false)->check(validator_of(option.takes));
   }
-  added->multi_option_policy(option.many ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::Throw);
-  if (!option.many && option.value.empty()) added->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  if (!option.value.empty()) added->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 void add_command(CLI::App& app, const Command& command, Values& values) {
@@ -81,13 +80,37 @@ void add_command(CLI::App& app, const Command& command, Values& values) {
   for (const Option& option : command.options) add_option(app, option, values);
 }
 
-// True for "--socket" and "-s", whose value is the next word.
-bool takes_next_word(std::string_view word) {
-  for (const Option& option : global_options()) {
-    const bool named = word == option.name || (option.letter != 0 && word == std::string{'-', option.letter});
-    if (named) return !option.value.empty() && option.implied.empty();
+// The option that a word such as "--socket", "--socket=PATH" or "-s" names.
+const Option* option_named(std::string_view word, const Command* command) {
+  const std::string_view name = word.substr(0, word.find('='));
+  const auto among = [&](std::span<const Option> options) -> const Option* {
+    for (const Option& option : options)
+      if (name == option.name || (option.letter != 0 && !word.starts_with("--") && word[1] == option.letter))
+        return &option;
+    return nullptr;
+  };
+  const Option* own = command == nullptr ? nullptr : among(command->options);
+  return own != nullptr ? own : among(global_options());
+}
+
+bool is_option(std::string_view word) { return word.size() > 1 && word.front() == '-' && word != "--"; }
+
+// The value of "--socket" and "-s" is the next word; that of "--socket=PATH" and "-sPATH" is not.
+bool takes_next_word(std::string_view word, const Command* command) {
+  const Option* option = option_named(word, command);
+  const bool alone = word.starts_with("--") ? word.find('=') == std::string_view::npos : word.size() == 2;
+  return option != nullptr && alone && !option->value.empty() && option->implied.empty();
+}
+
+// The words that are options, without the values of others.
+std::vector<std::string_view> options_in(std::span<const std::string> arguments, const Command* command) {
+  std::vector<std::string_view> found;
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (!is_option(arguments[i])) continue;
+    found.emplace_back(arguments[i]);
+    if (takes_next_word(arguments[i], command)) ++i;
   }
-  return false;
+  return found;
 }
 
 // The words of the command line that name a command, and the first one in their place that does not.
@@ -95,8 +118,8 @@ std::string path_in(std::span<const std::string> arguments, std::string_view& un
   std::string path;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& word = arguments[i];
-    if (word.starts_with("-")) {
-      if (takes_next_word(word)) ++i;
+    if (is_option(word)) {
+      if (takes_next_word(word, nullptr)) ++i;
       continue;
     }
     const std::string longer = path.empty() ? word : path + ' ' + word;
@@ -161,12 +184,11 @@ Failure usage_error(const std::string& message, const std::string& path, const s
 
 // "'--colour' is not an option of `mlctl status`"
 Failure unexpected(const std::string& word, const std::string& path) {
-  const bool is_option = word.starts_with("-") && word.size() > 1;
-  const bool is_command = !is_option && find_command(path) == nullptr;
+  const bool is_command = !is_option(word) && find_command(path) == nullptr;
   const std::string of = path.empty() ? "mlctl" : "`mlctl " + path + "`";
-  const std::string what = is_option    ? "'" + word + "' is not an option of " + of
-                           : is_command ? "'" + word + "' is not a command of " + of
-                                        : of + " takes no further argument: '" + word + "'";
+  const std::string what = is_option(word) ? "'" + word + "' is not an option of " + of
+                           : is_command    ? "'" + word + "' is not a command of " + of
+                                           : of + " takes no further argument: '" + word + "'";
   return usage_error(what, path, near_to(word, path));
 }
 
@@ -227,9 +249,16 @@ Parsed parse(std::span<const std::string> arguments) {
 
   std::string_view unknown;
   const std::string path = path_in(arguments, unknown);
-  const bool wants_help = std::any_of(arguments.begin(), arguments.end(),
-                                      [](const std::string& word) { return word == "--help" || word == "-h"; });
-  if (wants_help && unknown.empty()) return {std::nullopt, help(path)};
+  const Command* const named = find_command(path);
+  const std::vector<std::string_view> options = options_in(arguments, named);
+  for (const std::string_view word : options)
+    if (option_named(word, named) == nullptr) throw unexpected(std::string(word), path);
+  const auto asks_for = [&](std::string_view name) {
+    return std::any_of(options.begin(), options.end(),
+                       [&](std::string_view word) { return option_named(word, named)->name == name; });
+  };
+  if (asks_for("--help") && unknown.empty()) return {std::nullopt, help(path)};
+  if (asks_for("--version")) return {std::nullopt, version_text()};
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
@@ -242,7 +271,6 @@ Parsed parse(std::span<const std::string> arguments) {
   } catch (const CLI::ParseError& error) {
     throw usage_error(error.what(), path);
   }
-  if (!values["--version"].empty()) return {std::nullopt, version_text()};
 
   const Command* command = nullptr;
   for (const auto& [sub, candidate] : made)
@@ -253,6 +281,11 @@ Parsed parse(std::span<const std::string> arguments) {
   }
   for (auto& [name, found] : by_command.at(std::string(command->path))) values[name] = std::move(found);
   std::erase_if(values, [](const auto& entry) { return entry.second.empty(); });
+  for (const auto& [name, found] : values) {
+    const Option* const option = name.starts_with("-") ? option_named(name, command) : nullptr;
+    if (option != nullptr && !option->many && found.size() > 1)
+      throw usage_error(name + " is given " + std::to_string(found.size()) + " times", path);
+  }
   if (values.contains("--watch") && !command->watchable)
     throw usage_error("`mlctl " + path + "` cannot be watched: --watch", path);
   if (values.contains("--format") && command->shows == nullptr)
