@@ -21,7 +21,7 @@ for file in "$images"/*.gz; do
   to=$demo/data/$(basename "$file" .gz)
   [[ -s $to ]] || { gzip -dc "$file" >"$to.part" && mv "$to.part" "$to"; }
 done
-cp "$here/fashion.toml" "$demo/fashion.toml"
+cp "$here/fashion.toml" "$here/fashion.labels" "$demo/"
 echo "# mld --user: every setting has its default" >"$demo/mld.toml"
 cd "$demo"
 
@@ -68,6 +68,7 @@ say "A C++ program opens the model by name; images and answers go through rings 
 show demo_classify --data data
 
 say "The same from the command line"
-show mlctl model infer fashion --input 'data/t10k-images-idx3-ubyte[0:6]' --mean 0.286 --deviation 0.353 --top 1
+show mlctl model infer fashion --input 'data/t10k-images-idx3-ubyte[0:6]' --mean 0.286 --deviation 0.353 --top 1 \
+  --labels fashion.labels
 
 say "Done; stopping the daemon. What it made is in ${demo#"$PWD/"}"

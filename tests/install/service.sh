@@ -24,7 +24,8 @@ install_to() {  # DESTDIR, prefix
 root=$work/root
 install_to "$root" /usr
 for file in usr/sbin/mld usr/libexec/mlaccel/mld-worker usr/libexec/mlaccel/mld-job usr/bin/mlctl usr/bin/mlbench \
-  etc/mlaccel/mld.toml usr/lib/systemd/system/mld.service usr/lib/sysusers.d/mlaccel.conf; do
+  etc/mlaccel/mld.toml usr/lib/systemd/system/mld.service usr/lib/sysusers.d/mlaccel.conf \
+  usr/share/man/man1/mlctl.1 usr/share/bash-completion/completions/mlctl; do
   [[ -f $root/$file ]] || fail "make install leaves out /$file"
 done
 grep -q '^ExecStart=/usr/sbin/mld --config /etc/mlaccel/mld.toml$' "$root/usr/lib/systemd/system/mld.service" ||

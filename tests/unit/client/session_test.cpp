@@ -36,7 +36,9 @@ void in_child(F body) {
 TEST(Session, TellsWhatItIs) {
   const Session session = default_session();
   // The whole suite runs over each transport, as $MLACCEL says.
-  if (const char* const chosen = std::getenv("MLACCEL")) EXPECT_EQ(session.transport(), chosen);
+  if (const char* const chosen = std::getenv("MLACCEL")) {
+    EXPECT_EQ(session.transport(), chosen);
+  }
   EXPECT_EQ(session.device(), session.transport() == "embedded" ? "cpu" : "cpu0");
   EXPECT_NE(session.fingerprint(), "");
   const std::uint64_t before = session.statistics().executions;
