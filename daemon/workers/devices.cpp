@@ -1,15 +1,12 @@
 #include "daemon/workers/devices.h"
 
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstring>
 
 #include "ml/error.h"
@@ -45,12 +42,6 @@ void make_preemption_page(Device& device) {
   void* const at = mmap(nullptr, sizeof(PreemptionPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) refuse(name, "mapping its preemption page");
   device.preemption = static_cast<PreemptionPage*>(at);
-}
-
-// A dead worker demands nothing, and training workers may be standing still for it.
-void withdraw_demand(PreemptionPage& page) {
-  __atomic_store_n(&page.demand, 0, __ATOMIC_SEQ_CST);
-  syscall(SYS_futex, &page.demand, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 }  // namespace
@@ -107,7 +98,7 @@ void Devices::start_serving(Device& device) {
 }
 
 void Devices::died(Device& device, const std::string& how) {
-  withdraw_demand(*device.preemption);
+  runtime::reset_demand(*device.preemption);  // a dead worker demands nothing
   device.last_death = how;
   device.quick_deaths = now_ns() - device.started_at < kQuickDeath ? device.quick_deaths + 1 : 1;
   if (on_death) on_death(device, *device.serving, how);
