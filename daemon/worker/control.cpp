@@ -281,11 +281,8 @@ void Control::statistics(const wire::Statistics& wanted, Packet& packet) {
   all.switch_ns_total = preempted.switch_ns_total;
   all.switch_ns_longest = preempted.switch_ns_longest;
   all.longest_kernel_ns = preempted.longest_kernel_ns;
-  std::uint64_t behind_handles = 0;
-  for (const auto& [number, session] : sessions_)
-    behind_handles += runtime::Worker::use_of(*session.session).device_bytes;
-  const std::uint64_t used = worker_->memory()->used();
-  all.scratch_bytes = used - std::min(used, behind_handles);
+  using Purpose = runtime::MemoryBudget::Purpose;
+  all.scratch_bytes = worker_->memory()->used_for(Purpose::scratch) + worker_->memory()->used_for(Purpose::programs);
   all.models = models_->count();
   all.model_bytes = models_->bytes();
   for (auto at = sessions_.upper_bound(wanted.after); at != sessions_.end() && all.count < wire::kStatisticsEntries;

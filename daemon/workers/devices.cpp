@@ -63,7 +63,7 @@ Devices::Devices(Loop& loop, const Config& config) : loop_(loop), config_(config
 
 Devices::~Devices() {
   for (Device& device : devices_) {
-    if (device.restart != 0) loop_.cancel(device.restart);
+    if (device.restart_ != 0) loop_.cancel(device.restart_);
     device.serving.reset();
     if (device.preemption != nullptr) munmap(device.preemption, sizeof(PreemptionPage));
   }
@@ -91,7 +91,7 @@ void Devices::start_serving(Device& device) {
   events.session_ended = [this, &device](const worker_protocol::SessionEnded& ended, std::string_view why) {
     if (on_session_ended) on_session_ended(device, ended, why);
   };
-  device.started_at = now_ns();
+  device.started_at_ = now_ns();
   ++device.generation;
   device.serving = start_worker(loop_, config_.libexec_directory + "/mld-worker", spec, identity_, device.generation,
                                 std::move(events));
@@ -100,21 +100,21 @@ void Devices::start_serving(Device& device) {
 void Devices::died(Device& device, const std::string& how) {
   runtime::reset_demand(*device.preemption);  // a dead worker demands nothing
   device.last_death = how;
-  device.quick_deaths = now_ns() - device.started_at < kQuickDeath ? device.quick_deaths + 1 : 1;
+  device.quick_deaths_ = now_ns() - device.started_at_ < kQuickDeath ? device.quick_deaths_ + 1 : 1;
   if (on_death) on_death(device, *device.serving, how);
   device.serving.reset();
   restart_later(device);
 }
 
 void Devices::restart_later(Device& device) {
-  device.restart = loop_.after(restart_delay_ns(device.quick_deaths), [this, &device] {
-    device.restart = 0;
+  device.restart_ = loop_.after(restart_delay_ns(device.quick_deaths_), [this, &device] {
+    device.restart_ = 0;
     ++device.restarts;
     try {
       start_serving(device);
     } catch (const Error& error) {
       device.last_death = error.what();
-      ++device.quick_deaths;
+      ++device.quick_deaths_;
       if (on_restart_failed) on_restart_failed(device, error.what());
       restart_later(device);
     }

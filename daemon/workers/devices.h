@@ -26,9 +26,9 @@ struct Device {
 
  private:
   friend class Devices;
-  std::uint64_t started_at = 0;    // ns
-  std::uint32_t quick_deaths = 0;  // one after the other
-  Loop::TimerId restart = 0;       // 0: none is planned
+  std::uint64_t started_at_ = 0;    // ns
+  std::uint32_t quick_deaths_ = 0;  // one after the other
+  Loop::TimerId restart_ = 0;       // 0: none is planned
 };
 
 // How long to wait before the worker is started again, after so many deaths in a row that came soon after the start:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "libmlclient/session/message.h"
 #include "libmlclient/transport/session_protocol.h"
@@ -27,7 +28,7 @@ bool send_failure(int socket, std::uint64_t request, const Error& error) {
 
 Error failure_from(std::exception_ptr caught) {
   try {
-    std::rethrow_exception(caught);
+    std::rethrow_exception(std::move(caught));
   } catch (const Error& error) {
     return error;
   } catch (const std::bad_alloc&) {
