@@ -8,7 +8,7 @@ declare -A packages=(
   [build]="build-essential cmake ninja-build ccache pkg-config lld python3 libdnnl-dev libhwy-dev libflatbuffers-dev
            flatbuffers-compiler libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc liburing-dev
            libsqlite3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libseccomp-dev libssl-dev"
-  [test]="libgtest-dev dataset-fashion-mnist python3-venv systemd procps"
+  [test]="libgtest-dev dataset-fashion-mnist python3-venv groff-base systemd procps"
   [lint]="clang clang-format clang-tidy libclang-rt-14-dev"
   [bench]="python3-torch"
 )

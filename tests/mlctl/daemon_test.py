@@ -3,7 +3,6 @@
 import os
 import pathlib
 import pty
-import random
 import re
 import select
 import signal
@@ -13,118 +12,13 @@ import time
 import unittest
 
 import numpy
-import onnx
-from onnx import TensorProto, helper
 
-from harness import COMMANDS, MLCTL, PATIENCE, Case, Daemon, environment, mlctl
-
-DEVICES = """
-[[device]]
-name = "cpu0"
-memory = "2GiB"
-[[device]]
-name = "cpu1"
-memory = "2GiB"
-"""
+import real_daemon
+from harness import MLCTL, PATIENCE, environment, mlctl
+from samples import write_job, write_onnx, write_pictures
 
 
-def write_pictures(folder, name, count):
-    """IDX files of 8 x 8 pixels, of which the brightest quarter is the class."""
-    dice = random.Random(7)
-    images, labels = bytearray(), bytearray()
-    for _ in range(count):
-        label = dice.randrange(4)
-        labels.append(label)
-        for row in range(8):
-            for column in range(8):
-                quarter = (2 if row >= 4 else 0) + (1 if column >= 4 else 0)
-                images.append(dice.randrange(100) + (120 if quarter == label else 0))
-    pathlib.Path(folder, f"{name}-images").write_bytes(b"\0\0\x08\x03" + struct.pack(">3i", count, 8, 8) + images)
-    pathlib.Path(folder, f"{name}-labels").write_bytes(b"\0\0\x08\x01" + struct.pack(">i", count) + labels)
-    return list(labels)
-
-
-def write_job(folder, name="quarters", *, epochs=4, model="quarters", more="", train="pictures"):
-    text = f"""
-name = "{name}"
-model = "{model}"
-output = "{name}.mlmodel"
-seed = 3
-[job]
-devices = 1
-{more}
-[data]
-format = "idx"
-train = ["{train}-images", "{train}-labels"]
-mean = 0.4
-deviation = 0.25
-batch = 16
-drop_last = true
-[[layer]]
-type = "flatten"
-[[layer]]
-type = "linear"
-in = 64
-out = 4
-[train]
-loss = "cross_entropy"
-optimizer = "adam"
-learning_rate = 0.02
-epochs = {epochs}
-checkpoint = "{name}.checkpoint"
-"""
-    path = pathlib.Path(folder, f"{name}.toml")
-    path.write_text(text)
-    return path
-
-
-def write_onnx(path):
-    """scaled = x * 2 + offset, for any number of rows."""
-    nodes = [helper.make_node("Mul", ["x", "two"], ["twice"]), helper.make_node("Add", ["twice", "offset"], ["scaled"])]
-    constants = [helper.make_tensor("two", TensorProto.FLOAT, [], [2.0]),
-                 helper.make_tensor("offset", TensorProto.FLOAT, [3], [0.0, 10.0, 20.0])]
-    graph = helper.make_graph(nodes, "scale", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
-                              [helper.make_tensor_value_info("scaled", TensorProto.FLOAT, ["n", 3])], constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-
-
-class OnDaemon(Case):
-    """Tests of a class share one mld."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Daemon(DEVICES)
-        cls.addClassCleanup(cls.daemon.close)
-
-    def run_mlctl(self, *arguments, **options):
-        return mlctl(*arguments, sock=self.daemon.admin_socket, **options)
-
-    def ok(self, *arguments, **options):
-        return self.assert_ok(self.run_mlctl(*arguments, **options))
-
-    def show(self, *arguments, **options):
-        """The command's JSON, held against its schema; its other forms exist."""
-        done = self.ok(*arguments, "-o", "json", **options)
-        path = next(p for p in COMMANDS if " ".join(map(str, arguments)).startswith(p))
-        self.assert_schema(done.json(), COMMANDS[path]["shows"], COMMANDS[path]["single"])
-        return done.json()
-
-    def fails(self, code, *arguments, text="", **options):
-        return self.assert_fails(self.run_mlctl(*arguments, **options), code, text)
-
-    def wait_for_state(self, job, *states):
-        give_up = time.monotonic() + PATIENCE
-        while True:
-            now = self.show("job", "show", job)
-            if now["state"] in states:
-                return now
-            if now["state"] in ("done", "failed", "cancelled") or time.monotonic() > give_up:
-                self.fail(f"job {job} is {now['state']} ({now['reason']}) instead of {states}\n"
-                          + self.run_mlctl("job", "logs", job).out + pathlib.Path(self.daemon.log).read_text())
-            time.sleep(0.05)
-
-
-class Looking(OnDaemon):
+class Looking(real_daemon.OnDaemon):
     def test_status(self):
         status = self.show("status")
         self.assertEqual(status["pid"], self.daemon.process.pid)
@@ -217,7 +111,7 @@ class Looking(OnDaemon):
         self.assertIn(str(self.daemon.process.pid), checks["mld"]["detail"])
 
 
-class OnTerminal(OnDaemon):
+class OnTerminal(real_daemon.OnDaemon):
     def terminal(self, *arguments, wanted, **env):
         """What a terminal shows until `wanted` is there; then it is interrupted."""
         child, terminal = pty.fork()
@@ -247,7 +141,7 @@ class OnTerminal(OnDaemon):
             self.assertNotIn(b"\033", self.terminal("device", "ls", *words, wanted=rb"cpu1.*\n", **env))
 
 
-class Models(OnDaemon):
+class Models(real_daemon.OnDaemon):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -347,7 +241,7 @@ class Models(OnDaemon):
                 self.fails(code, "model", "infer", "picky", *words, text=text)
 
 
-class Jobs(OnDaemon):
+class Jobs(real_daemon.OnDaemon):
     def setUp(self):
         super().setUp()
         self.labels = write_pictures(self.folder, "pictures", 96)
@@ -449,7 +343,7 @@ class Jobs(OnDaemon):
             self.assertIn(f"job {job['id']} done", err.decode())
 
 
-class Clients(OnDaemon):
+class Clients(real_daemon.OnDaemon):
     def test_a_client_is_seen_and_kicked(self):
         write_pictures(self.folder, "pictures", 96)
         job = str(self.show("job", "submit", str(write_job(self.folder, epochs=100000)))["id"])
@@ -467,7 +361,7 @@ class Clients(OnDaemon):
         self.wait_for_state(job, "cancelled")
 
 
-class Benchmarks(OnDaemon):
+class Benchmarks(real_daemon.OnDaemon):
     def test_ratios_of_the_running_mld(self):
         figures = self.show("bench", "--quick")
         names = {figure["bench"] for figure in figures}

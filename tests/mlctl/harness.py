@@ -1,11 +1,9 @@
-"""mlctl as a script calls it, and a real mld in a temporary directory."""
+"""mlctl as a script calls it."""
 
 import json
 import os
 import pathlib
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 import unittest
@@ -88,45 +86,3 @@ class Case(unittest.TestCase):
         self.assertEqual(isinstance(value, dict), single)
         for thing in [value] if single else value:
             self.assertEqual(list(thing), list(schema["$defs"][kind]["properties"]))
-
-
-class Daemon:
-    """A real mld: of this user, or as root for every user of the machine (system=True)."""
-
-    def __init__(self, toml="", system=False):
-        self.folder = tempfile.mkdtemp(prefix="mlctl-mld-")
-        if system:
-            os.chmod(self.folder, 0o755)
-            # As on a machine where mlaccel is not installed: workers run as nobody, "games" are the administrators.
-            toml = 'worker_user = "nobody"\nadmin_group = "games"\n' + toml
-        self.system = system
-        self.admin_socket = f"{self.folder}/admin.sock"
-        self.socket = f"{self.folder}/mld.sock"
-        self.log = f"{self.folder}/mld.log"
-        pathlib.Path(self.folder, "mld.toml").write_text(toml)
-        self.start()
-
-    def start(self):
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        path = f"{self.folder}/notify"
-        pathlib.Path(path).unlink(missing_ok=True)
-        notify.bind(path)
-        notify.settimeout(PATIENCE)
-        folder = self.folder
-        command = [str(BIN / "mld"), *([] if self.system else ["--user"]), "--config", f"{folder}/mld.toml",
-                   "--socket", self.socket, "--state", f"{folder}/state"]
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True,
-                                            env=environment(NOTIFY_SOCKET=path, XDG_RUNTIME_DIR=folder))
-        while b"READY=1" not in notify.recv(4096):
-            pass
-        notify.close()
-
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        self.process.wait(PATIENCE)
-
-    def close(self):
-        if self.process.poll() is None:
-            self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
