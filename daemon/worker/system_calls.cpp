@@ -4,6 +4,7 @@
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,7 +24,7 @@ constexpr std::initializer_list<const char*> kAllowed = {
     "brk", "munmap", "mremap", "madvise", "mprotect", "membarrier",
     // threads, signals and their ends
     "futex", "set_robust_list", "rseq", "exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
-    "sigaltstack", "restart_syscall", "sched_yield", "sched_getaffinity", "getcpu", "setpriority", "getpriority",
+    "sigaltstack", "restart_syscall", "sched_yield", "sched_getaffinity", "getcpu", "getpriority",
     // time
     "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time",
     // who and how much
@@ -171,6 +172,8 @@ void restrict_system_calls() {
   filter.rule(SCMP_ACT_ALLOW, "prctl", is(0, PR_SET_NAME));
   // abort() and its like, to itself.
   filter.rule(SCMP_ACT_ALLOW, "tgkill", is(0, static_cast<std::uint64_t>(getpid())));
+  // Lowers the priority of threads that compile.
+  filter.rule(SCMP_ACT_ALLOW, "setpriority", is(0, PRIO_PROCESS));
   // Reads limits; setting them needs a pointer in the third argument.
   filter.rule(SCMP_ACT_ALLOW, "prlimit64", is(2, 0));
   // No mapping is made executable from a file, nor made executable at once.

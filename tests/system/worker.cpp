@@ -2,11 +2,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <numeric>
+#include <filesystem>
+#include <random>
 
 #include "daemon/workers/devices.h"
 #include "engine/graph/autodiff.h"
@@ -16,6 +18,7 @@
 #include "ml/error.h"
 #include "tests/system/support/daemon.h"
 #include "tests/system/support/own_worker.h"
+#include "tests/system/support/randomness.h"
 
 namespace ml::test {
 namespace {
@@ -41,6 +44,17 @@ transport::UniqueFd model_file(const Graph& graph, std::uint64_t& bytes) {
   transport::UniqueFd fd = make_memory({.bytes = bytes, .seals = 0});
   EXPECT_EQ(pwrite(fd.get(), file.data(), bytes, 0), static_cast<ssize_t>(bytes));
   return fd;
+}
+
+// The one socket of this process that is none of the standard descriptors.
+int socket_to_worker() {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::stoi(entry.path().filename());
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (fd > 2 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET) return fd;
+  }
+  return -1;
 }
 
 class OneSession : public testing::Test {
@@ -204,6 +218,52 @@ TEST_F(OneSession, DamagedModelsAreRefused) {
   worker.load_model(2, file.get(), bytes);
 }
 
+// A model as it would be trained: weights in blobs, and most kinds of attributes.
+Graph classifier() {
+  Graph graph;
+  const auto weights = [&graph](const Shape& shape) {
+    const std::vector<float> values(static_cast<std::size_t>(shape.elements()), 0.01F);
+    return constant(graph, std::make_shared<const ConstantData>(
+                               ConstantData{DType::f32, shape, Blob::copy_of(std::as_bytes(std::span(values))), 0}));
+  };
+  const Var image = input(graph, "image", DType::f32, Shape{4, 3, 16, 16});
+  const Var features = maximum(convolution(image, weights(Shape{16, 3, 3, 3}), {}, Windows::unit(2)), 0.0);
+  output("logits", matmul(reshape(features, Shape{4, 16 * 14 * 14}), weights(Shape{16 * 14 * 14, 10})));
+  return graph;
+}
+
+TEST_F(OneSession, SurvivesModelsDamagedAnywhere) {
+  std::uint64_t bytes = 0;
+  const transport::UniqueFd whole = model_file(classifier(), bytes);
+  std::vector<unsigned char> file(bytes);
+  ASSERT_EQ(pread(whole.get(), file.data(), bytes, 0), static_cast<ssize_t>(bytes));
+  // The weights, which any bytes are as good as, lie behind the header and the graph.
+  const std::size_t structure = std::min<std::size_t>(bytes, 4096);
+  std::mt19937_64 random(seed());
+  std::uint64_t model = 100, refused = 0;
+  const int times = rounds(400);
+  for (int round = 0; round < times; ++round) {
+    std::vector<unsigned char> damaged = file;
+    for (std::uint64_t changes = 1 + random() % 4; changes > 0; --changes)
+      damaged[random() % structure] = static_cast<unsigned char>(random() % 3 == 0 ? 0xff : random());
+    const transport::UniqueFd memory = make_memory({.bytes = bytes, .seals = 0});
+    ASSERT_EQ(pwrite(memory.get(), damaged.data(), bytes, 0), static_cast<ssize_t>(bytes));
+    const Code code = code_of([&] { worker.load_model(++model, memory.get(), bytes); });
+    ASSERT_NE(code, Code::device_lost) << "round " << round << ": " << worker.death;
+    ASSERT_NE(code, Code::internal) << "round " << round;
+    if (code != Code{}) {
+      ++refused;
+      continue;
+    }
+    wire::UnloadModel unload{};
+    unload.model = model;
+    worker.request(unload, wire::Kind::unload_model);
+  }
+  EXPECT_GT(refused, 0U);
+  EXPECT_EQ(queue().nop().status(), MLRING_OK);
+  EXPECT_EQ(worker.statistics().models, 0U);
+}
+
 TEST_F(OneSession, WrongRequestsAreRefusedAndHarmNothing) {
   const auto request = [this](auto message, wire::Kind kind, std::initializer_list<int> fds = {}) {
     return code_of([&] { worker.request(message, kind, fds); });
@@ -275,11 +335,32 @@ TEST_F(OneSession, ItsDeathAnswersEverything) {
   EXPECT_EQ(code_of([&] { worker.statistics(); }), Code::device_lost);
 }
 
-TEST_F(OneSession, ItEndsWhenItsSupervisorDoesThoughItIsBusy) {
+TEST_F(OneSession, IsKilledByItsSupervisorThoughItIsBusy) {
   be_busy();
   const pid_t pid = worker.worker->pid();
   worker.worker.reset();
   EXPECT_TRUE(run_until(*worker.loop, [&] { return kill(pid, 0) != 0; }));
+}
+
+// Before this side looks at it, so that it can't be killed.
+TEST_F(OneSession, EndsByItselfWhenItsSocketHangsUpThoughItIsBusy) {
+  be_busy();
+  ASSERT_EQ(shutdown(socket_to_worker(), SHUT_RDWR), 0);
+  const std::string stat = "/proc/" + std::to_string(worker.worker->pid()) + "/stat";
+  EXPECT_TRUE(eventually([&] { return read_file(stat).find(") Z ") != std::string::npos; }));
+  ASSERT_TRUE(run_until(*worker.loop, [&] { return !worker.death.empty(); }));
+  EXPECT_EQ(worker.death, "exited with status 0");
+}
+
+TEST(Worker, KeepsItsMemoryWithinItsBound) {
+  OwnWorker worker({.name = "test", .devices = {"cpu0"}, .backend = "cpu", .memory_bytes = 64u << 20});
+  worker.open_session(kSession);
+  const auto queue = worker.open_queue(kSession);
+  mlring_descriptor alloc{};
+  alloc.opcode = MLRING_OP_ALLOC;
+  alloc.operand = 40u << 20;
+  EXPECT_EQ(queue->run(alloc).status(), MLRING_OK);
+  EXPECT_EQ(queue->run(alloc).status(), MLRING_NO_SPACE);
 }
 
 TEST(Worker, WhatCantBeStartedSaysWhy) {

@@ -112,6 +112,7 @@ TEST(Sandbox, OtherProcessesAreOutOfReach) {
       {"another process by clone3", ENOSYS, [] { return raw(SYS_clone3, 0, 0); }},
       {"a signal to another", EPERM, [] { return kill(getppid(), 0) == 0; }},
       {"a signal to a thread of another", EPERM, [] { return raw(SYS_tgkill, 1, 1, 0); }},
+      {"the priority of all that are its user's", EPERM, [] { return setpriority(PRIO_USER, 0, 19) == 0; }},
       {"tracing", kKilled, [] { return ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == 0; }},
       {"another's memory", kKilled, [] { return raw(SYS_process_vm_readv, 1, 0, 0, 0, 0); }},
       {"another's files", kKilled, [] { return raw(SYS_pidfd_getfd, -1, 0, 0); }},
