@@ -10,7 +10,7 @@
 #include "daemon/admin/admin.pb.h"
 #include "daemon/admin/admin_server.h"
 #include "daemon/admin/failure.h"
-#include "daemon/admin/statistics.h"
+#include "daemon/workers/statistics.h"
 #include "daemon/jobs/jobs.h"
 #include "daemon/registry/registry.h"
 #include "daemon/sessions/sessions.h"

@@ -45,9 +45,10 @@ void check_request(const Peer& owner, const StoredJob& job) {
   const auto refuse = [](const std::string& what, const std::string& hint) {
     throw Error(Code::invalid_argument, what, {}, hint);
   };
-  if (job.name.empty() || job.name.size() > kMaxNameBytes)
-    refuse("the job's name has " + std::to_string(job.name.size()) + " bytes",
-           "give it 1 to " + std::to_string(kMaxNameBytes));
+  const bool letters = std::ranges::all_of(job.name, [](char c) { return c > ' ' && c <= '~'; });
+  if (job.name.empty() || job.name.size() > kMaxNameBytes || !letters)
+    refuse("the job's name is not 1 to " + std::to_string(kMaxNameBytes) + " letters, digits and signs",
+           "give it another one");
   if (job.specification.empty() || job.specification.size() > kMaxSpecification)
     refuse("the job file has " + std::to_string(job.specification.size()) + " bytes",
            "at most " + std::to_string(kMaxSpecification) + " are allowed");

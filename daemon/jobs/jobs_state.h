@@ -62,6 +62,8 @@ struct Jobs::State {
   // placing.cpp: who runs where, and for how long
   void look_soon();
   void look();
+  bool any_waits() const;
+  void measure_then_look();  // what serving takes of each device's memory
   SchedulerInput input(std::uint64_t now);
   const std::string& name_of(std::uint32_t uid);
   void start(Entry& entry, const std::vector<std::string>& names);
@@ -85,6 +87,8 @@ struct Jobs::State {
   std::map<std::uint32_t, DecayedUsage> usage;      // at realtime
   std::map<std::uint32_t, std::string> user_names;  // of users; asking the system may take a while
   std::optional<Loop::TimerId> look_timer, tick_timer, drain_timer;
+  std::map<std::string, std::uint64_t> serving_bytes;  // by device
+  std::uint64_t measured_at = 0;                       // ns, monotonic
   bool look_posted = false, draining = false;
   std::function<void()> drained;
   Jobs* owner = nullptr;

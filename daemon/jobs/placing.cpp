@@ -4,11 +4,13 @@
 #include "daemon/jobs/jobs_state.h"
 #include "daemon/process/users.h"
 #include "daemon/scheduler/words.h"
+#include "daemon/workers/statistics.h"
 
 namespace ml::daemon {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kMeasureNs = kSecond;   // how long an answer about memory counts
 constexpr std::uint64_t kTickNs = kSecond;      // between two accounts of running jobs
 constexpr std::uint64_t kSaveNs = 5 * kSecond;  // between two writes of progress
 constexpr std::uint64_t kFirstDelayNs = kSecond / 10;
@@ -23,6 +25,29 @@ void Jobs::State::look_soon() {
   look_posted = true;
   loop.post([this, alive = std::weak_ptr(lives)] {
     if (alive.expired()) return;
+    if (any_waits() && monotonic_ns() - measured_at >= kMeasureNs) return measure_then_look();
+    look_posted = false;
+    look();
+  });
+}
+
+bool Jobs::State::any_waits() const {
+  return std::ranges::any_of(jobs, [](const auto& job) { return job.second.state == JobState::queued; });
+}
+
+void Jobs::State::measure_then_look() {
+  std::vector<WorkerProcess*> serving;
+  for (const Device& device : devices.all()) serving.push_back(device.serving.get());
+  gather_statistics(loop, serving, [this, alive = std::weak_ptr(lives)](const Statistics& known) {
+    if (alive.expired()) return;
+    for (const Device& device : devices.all()) {
+      const auto found = known.find(device.serving.get());
+      if (found == known.end()) continue;  // what was known of it last counts
+      std::uint64_t bytes = found->second.worker.scratch_bytes + found->second.worker.model_bytes;
+      for (const worker_protocol::SessionEntry& session : found->second.sessions) bytes += session.device_bytes;
+      serving_bytes[device.config.name] = bytes;
+    }
+    measured_at = monotonic_ns();
     look_posted = false;
     look();
   });
@@ -42,7 +67,9 @@ SchedulerInput Jobs::State::input(std::uint64_t now) {
   known.quantum = config.quantum_ms * 1'000'000;
   for (const Device& device : devices.all()) {
     const DeviceConfig& is = device.config;
-    known.devices.push_back({is.name, is.backend, is.memory_bytes, is.memory_bytes, device.draining, 0});
+    const std::uint64_t serving = serving_bytes[is.name];
+    known.devices.push_back({is.name, is.backend, is.memory_bytes - std::min(serving, is.memory_bytes), is.memory_bytes,
+                             device.draining, 0});
   }
   std::set<std::uint32_t> users;
   for (const auto& [id, entry] : jobs) {
@@ -93,6 +120,7 @@ void Jobs::State::look() {
     stop(entry, job_protocol::StopReason::preempted, After::queue);
   }
   for (const Decision::Start& start : decision.start) this->start(jobs.at(start.job), start.devices);
+  if (!tick_timer && any_waits()) tick_timer = loop.after(kTickNs, [this] { tick(); });
   std::uint64_t next = decision.look_again_at;
   for (auto& [id, entry] : jobs) {
     if (entry.state == JobState::queued && entry.not_before > now && (next == 0 || entry.not_before < next))
@@ -227,7 +255,9 @@ void Jobs::State::tick() {
     save(entry);
     save_usage(entry.stored.uid);
   }
-  if (any) tick_timer = loop.after(kTickNs, [this] { tick(); });
+  // Memory that serving gives back and clocks that are set come without an event.
+  if (any_waits()) look_soon();
+  if (any || any_waits()) tick_timer = loop.after(kTickNs, [this] { tick(); });
 }
 
 void Jobs::State::finish_draining() {
