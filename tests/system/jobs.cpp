@@ -42,7 +42,7 @@ TEST_F(Jobs, APausedOneGoesOnWhereItWas) {
   ctl("pause", job);
   ASSERT_TRUE(job.reaches("paused")) << job.show() << job.log();
   EXPECT_TRUE(processes_of_jobs().empty());
-  EXPECT_EQ(daemon->workers().size(), 1u) << "its worker has gone with it";
+  EXPECT_TRUE(eventually([&] { return daemon->workers().size() == 1; })) << "its worker goes with it";
   const std::uint64_t step = job.number("checkpoint_step");
   EXPECT_EQ(step, job.number("step")) << "nothing is lost";
   EXPECT_NE(ctl("why", job).find("is paused"), std::string::npos);
@@ -81,9 +81,13 @@ TEST_F(Jobs, OneThatDiesAgainAndAgainWithoutACheckpointFails) {
   const Job job = submit({.epochs = kEndless, .checkpoint_every = 1'000'000'000});
   pid_t last = 0;
   for (int i = 0; i < 5; ++i) {
-    ASSERT_TRUE(eventually([&] { return !processes_of_jobs().empty() && processes_of_jobs()[0] != last; }))
-        << job.show() << job.log();
-    last = processes_of_jobs()[0];
+    const pid_t before = last;
+    ASSERT_TRUE(eventually([&] {
+      const std::vector<pid_t> now = processes_of_jobs();
+      if (!now.empty()) last = now[0];
+      return last != before;
+    })) << job.show()
+        << job.log();
     ASSERT_EQ(kill(last, SIGKILL), 0);
   }
   EXPECT_TRUE(job.reaches("failed")) << job.show();
