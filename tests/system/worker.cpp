@@ -404,6 +404,27 @@ TEST_F(OfDevices, ADeadWorkerIsReplacedAtOnce) {
   EXPECT_EQ(device.last_death, "killed by signal 9 (Killed)");
 }
 
+TEST_F(OfDevices, AWorkerThatCantBeStartedIsTriedAgain) {
+  const Scratch folder;
+  const std::string program = folder.file("mld-worker");
+  std::filesystem::create_symlink(program_path("mld-worker"), program);
+  config.libexec_directory = folder.path();
+  config.devices.resize(1);
+  daemon::Devices devices(*loop, config);
+  std::string why;
+  devices.on_restart_failed = [&](daemon::Device&, const std::string& text) { why = text; };
+  devices.start();
+  daemon::Device& device = *devices.find("cpu0");
+  std::filesystem::remove(program);
+  ASSERT_EQ(kill(device.serving->pid(), SIGKILL), 0);
+  ASSERT_TRUE(run_until(*loop, [&] { return !why.empty(); }));
+  EXPECT_NE(why.find("No such file"), std::string::npos) << why;
+  EXPECT_EQ(device.last_death, why);
+  EXPECT_EQ(code_of([&] { devices.choose(""); }), Code::again);
+  std::filesystem::create_symlink(program_path("mld-worker"), program);
+  EXPECT_TRUE(run_until(*loop, [&] { return device.serving && device.serving->ready(); }));
+}
+
 TEST_F(OfDevices, TheLeastUsedThatFitsIsChosen) {
   daemon::Devices devices(*loop, config);
   EXPECT_EQ(code_of([&] { devices.choose("cpu0"); }), Code::again) << "none is started";
