@@ -177,6 +177,7 @@ void JobProcesses::State::start(const StoredJob& what, const std::vector<Device*
                  {session.theirs.get(), protocol::kSessionFd},
                  {commands.theirs.get(), protocol::kControlFd}};
   options.directory = what.directory;
+  options.private_network = true;
   if (!config.user) {
     options.identity = owner_of(what);
     options.cgroup = cgroups.make(what.uid, what.id);

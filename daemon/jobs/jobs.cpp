@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array<std::string_view, 7> kStateNames{"queued", "running", "stopping", "paused",
                                                       "done",   "failed",  "cancelled"};
-constexpr std::size_t kMaxSpecification = 1 << 20;
+constexpr std::size_t kMaxSpecification = 64 << 10;
 constexpr std::size_t kMaxNameBytes = 63;
 constexpr std::size_t kMaxPath = 4095;
 constexpr std::int32_t kMaxPriority = 100;
