@@ -1,6 +1,7 @@
 #include "daemon/admin/connections.h"
 
 #include <fcntl.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
@@ -28,8 +29,10 @@ namespace {
 
 using transport::UniqueFd;
 
-constexpr int kLargestMessage = 4 << 20;
-constexpr int kStreams = 64;  // calls at once on one connection
+// What one caller's half-sent calls can make mld hold: gRPC keeps to the quota by ending calls and connections.
+constexpr std::size_t kMemory = 32 << 20;
+constexpr int kLargestMessage = 256 << 10;  // a job's specification and what goes with it, and room
+constexpr int kStreams = 16;                // calls at once on one connection
 constexpr int kIdleMs = 15 * 60 * 1000;
 constexpr int kPauseMs = 100;  // without fds or memory to accept with
 
@@ -189,6 +192,7 @@ Connections::Acceptor::Server& Connections::Acceptor::server_of(const Who& who, 
   grpc::ServerBuilder builder;
   builder.RegisterService(made.service.get());
   builder.SetMaxReceiveMessageSize(kLargestMessage);
+  builder.SetResourceQuota(grpc::ResourceQuota("admin").Resize(kMemory));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreams);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
   made.server = builder.BuildAndStart();

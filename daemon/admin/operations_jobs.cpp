@@ -9,7 +9,7 @@ namespace ml::daemon {
 namespace {
 
 constexpr std::uint32_t kLogBytes = 64 << 10, kMostLogBytes = 1 << 20;
-constexpr std::size_t kMostSpecification = 1 << 20, kMostPath = 4095;
+constexpr std::size_t kMostSpecification = 64 << 10, kMostPath = 4095;
 constexpr std::size_t kMostName = 63;
 
 bool ended(const StoredJob& job) {
@@ -61,7 +61,8 @@ JobView Operations::job(std::uint64_t id, const Peer& who) const {
 
 void Operations::submit_job(const Peer& who, const api::SubmitJobRequest& request, api::Job& reply) {
   require(request.specification().size() <= kMostSpecification,
-          "the specification has " + std::to_string(request.specification().size()) + " bytes", "at most 1 MiB");
+          "the specification has " + std::to_string(request.specification().size()) + " bytes",
+          "at most 64 KiB; data belongs into files");
   require(request.directory().starts_with('/') && request.directory().size() <= kMostPath &&
               request.directory().find('\0') == std::string::npos,
           "the directory '" + presentable(request.directory().substr(0, 200)) + "' is no absolute path",

@@ -33,32 +33,61 @@ Error lost(const std::string& worker) {
 void Loads::load(WorkerProcess& worker, std::uint64_t session, std::uint64_t model, const std::string& path,
                  std::uint64_t bytes, const Prepare& prepare, Done done) {
   std::shared_ptr<Load>& place = loads_[{&worker, model}];
+  if (place) place->used = ++clock_;
   if (place && place->there) return done(nullptr);
   if (place) return place->waiting.push_back(std::move(done));
-  const auto load = place = std::make_shared<Load>(Load{&worker, session, model, false, {}, {}});
+  const auto load = place = std::make_shared<Load>(Load{&worker, session, model, path, bytes, ++clock_, false, {}, {}});
   load->waiting.push_back(std::move(done));
-  prepare([self = std::weak_ptr(self_), load, path, bytes](const Error* error) {
+  prepare([self = std::weak_ptr(self_), load](const Error* error) {
     const auto loads = self.lock();
     if (!loads || !load->worker) return;
     if (error) return (*loads)->finish(load, error);
-    (*loads)->send(load, path, bytes);
+    (*loads)->make_room(*load);
+    (*loads)->send(load);
   });
 }
 
-void Loads::send(const std::shared_ptr<Load>& load, const std::string& path, std::uint64_t bytes) {
-  const transport::UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+void Loads::send(const std::shared_ptr<Load>& load) {
+  const transport::UniqueFd file(open(load->path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!file) {
-    const Error error(Code::io, "can't open the model: " + std::generic_category().message(errno), path);
+    const Error error(Code::io, "can't open the model: " + std::generic_category().message(errno), load->path);
     return finish(load, &error);
   }
   auto request = message<protocol::LoadModel>(protocol::Kind::load_model);
   request.model = load->model;
-  request.bytes = bytes;
+  request.bytes = load->bytes;
   request.session = load->session;
   const std::array<int, 1> fds{file.get()};
   load->worker->request(request, fds, [self = std::weak_ptr(self_), load](transport::Packet*, const Error* error) {
-    if (const auto loads = self.lock()) (*loads)->finish(load, error);
+    if (const auto loads = self.lock()) (*loads)->answered(load, error);
   });
+}
+
+void Loads::answered(const std::shared_ptr<Load>& load, const Error* error) {
+  const bool full = error && (error->code() == Code::no_space || error->code() == Code::out_of_memory);
+  if (full && load->worker && unload_oldest(*load->worker, *load)) return send(load);
+  finish(load, error);
+}
+
+void Loads::make_room(const Load& load) {
+  const std::uint64_t most = load.worker->spec().memory_bytes / 2;
+  if (most == 0) return;  // not limited
+  for (;;) {
+    std::uint64_t bytes = load.bytes;
+    for (const auto& [key, other] : loads_)
+      if (key.first == load.worker && other->there) bytes += other->bytes;
+    if (bytes <= most || !unload_oldest(*load.worker, load)) return;
+  }
+}
+
+bool Loads::unload_oldest(WorkerProcess& worker, const Load& but) {
+  const Load* oldest = nullptr;
+  for (const auto& [key, load] : loads_)
+    if (key.first == &worker && load->there && load.get() != &but && (!oldest || load->used < oldest->used))
+      oldest = load.get();
+  if (!oldest) return false;
+  unload(worker, oldest->model, [](const Error*) {});  // a worker that dies of it is noticed elsewhere
+  return true;
 }
 
 // Comes once from the worker's answer or from its death, whichever is first.

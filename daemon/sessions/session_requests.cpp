@@ -389,8 +389,13 @@ void Session::register_model(Packet& packet) {
   must_be_zero(message.reserved);
   if (message.shared > 1) violated("a flag is " + std::to_string(message.shared) + ", expected 0 or 1");
   check_model_file(packet.fds[0].get(), message.bytes);
+  // A job's worker has memory for its training and no more; the model is tried where it will be used.
+  WorkerProcess* tries = worker_;
+  if (worker_->spec().role == worker_protocol::Role::training)
+    if (const Device* device = environment_.devices.find(worker_->spec().devices[0]); device && device->serving)
+      tries = device->serving.get();
   environment_.registry.add(
-      peer_, std::string(packet.text()), message.shared == 1, std::move(packet.fds[0]), message.bytes, *worker_, id_,
+      peer_, std::string(packet.text()), message.shared == 1, std::move(packet.fds[0]), message.bytes, *tries, id_,
       later([asked = packet.request()](Session& self, const ModelVersion* model, const Error* error) {
         if (error != nullptr) return self.fail(asked, *error);
         self.answer(asked, Kind::registered, protocol::ModelRegistered{.version = model->version});

@@ -255,7 +255,7 @@ TEST_F(ConnectionsTest, AMessageThatIsTooLargeIsRefused) {
   const Client one = client();
   grpc::ClientContext context;
   api::SubmitJobRequest request;
-  request.set_specification(std::string(5 << 20, 'x'));
+  request.set_specification(std::string(1 << 20, 'x'));
   api::Job reply;
   EXPECT_EQ(one.stub->SubmitJob(&context, request, &reply).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   api::ShowLimitsReply limits;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -74,6 +75,12 @@ class FakeWorker final : public WorkerProcess {
     Request request = std::move(pending.front());
     pending.pop_front();
     if (refusal && request.kind == worker_protocol::Kind::load_model) return request.answer(nullptr, refusal);
+    if (request.kind == worker_protocol::Kind::unload_model) has -= std::min<std::size_t>(has, 1);
+    if (request.kind == worker_protocol::Kind::load_model) {
+      const Error full(Code::no_space, "the memory of the device is used up");
+      if (has == room) return request.answer(nullptr, &full);
+      ++has;
+    }
     transport::Packet packet;
     if (request.kind == worker_protocol::Kind::open_model) {
       worker_protocol::ModelOpened opened{};
@@ -92,8 +99,12 @@ class FakeWorker final : public WorkerProcess {
     for (Request& request : std::exchange(pending, {})) request.answer(nullptr, &error);
   }
 
+  void set_memory(std::uint64_t bytes) { spec_.memory_bytes = bytes; }
+
   bool answers_by_itself = true;
   const Error* refusal = nullptr;  // of loads
+  std::size_t room = 1000;         // models that fit
+  std::size_t has = 0;
   std::vector<std::string> log;
   std::string last_file;  // of the last load
   std::deque<Request> pending;

@@ -101,6 +101,39 @@ TEST_F(LoadTest, ARefusedLoadIsToldToAllAndTriedAgainNextTime) {
   EXPECT_EQ(worker.log, (Log{"load", "load", "open"}));
 }
 
+TEST_F(LoadTest, AFullWorkerLetsGoOfWhatWasUsedLongestAgo) {
+  for (const char* name : {"a", "b", "c"}) ASSERT_TRUE(add(anna, name).value);
+  worker.has = 0;
+  registry->worker_died(worker);  // it has none now
+  worker.room = 2;
+  const auto on_worker = [&] {
+    std::string names;
+    for (const ModelVersion* each : registry->list(anna))
+      if (each->loaded_on == Log{"cpu0"}) names += each->name + " ";
+    return names;
+  };
+  EXPECT_TRUE(open(registry->find("a", anna), worker).value);
+  EXPECT_TRUE(open(registry->find("b", anna), worker).value);
+  EXPECT_TRUE(open(registry->find("a", anna), worker).value);
+  EXPECT_EQ(on_worker(), "a b ");
+  EXPECT_TRUE(open(registry->find("c", anna), worker).value);
+  EXPECT_EQ(on_worker(), "a c ");
+  worker.room = 0;
+  worker.has = 0;
+  EXPECT_EQ(open(registry->find("b", anna), worker).error->code(), Code::no_space);
+  EXPECT_EQ(on_worker(), "") << "it was given all the room there is";
+}
+
+TEST_F(LoadTest, LoadedModelsTakeAtMostHalfOfTheMemory) {
+  worker.set_memory(80);
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(add(anna, "m" + std::to_string(i), std::string(16, 'x')).value);
+  int loaded = 0;
+  for (const ModelVersion* each : registry->list(anna)) loaded += each->loaded_on == Log{"cpu0"};
+  EXPECT_EQ(loaded, 2);
+  EXPECT_EQ(registry->find("m4", anna).loaded_on, Log{"cpu0"});
+  EXPECT_TRUE(add(anna, "large", std::string(1000, 'x')).value) << "what is larger than that is tried all the same";
+}
+
 TEST_F(LoadTest, ADeadWorkerHasNothingAndTheNextOneLoadsAgain) {
   EXPECT_FALSE(load());
   registry->worker_died(*device.serving);
