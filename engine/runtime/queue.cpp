@@ -1,7 +1,6 @@
 #include "engine/runtime/queue.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <string>
 #include <utility>
@@ -13,7 +12,8 @@
 namespace ml::runtime {
 namespace {
 
-constexpr std::size_t kBatch = 32;  // descriptors taken before other queues have their turn
+// Arguments looked at before other queues have their turn; one descriptor may have more.
+constexpr std::size_t kArguments = 256;
 // Deadlines are looked at no more often than this, and than a deep queue makes bearable; ns.
 constexpr std::uint64_t kDeadlineInterval = 50'000;
 constexpr std::uint64_t kDeadlineCost = 100;
@@ -58,11 +58,18 @@ Queue::~Queue() { assert(drained() && awaited_by_.empty()); }
 
 bool Queue::poll(std::uint64_t now) {
   if (ended_) return false;
-  std::array<TakenDescriptor, kBatch> batch;
-  const std::size_t count = ring_.take(batch, now);
-  for (std::size_t i = 0; i < count; ++i) accept(batch[i], now);
+  if (next_in_batch_ == batch_size_) {
+    next_in_batch_ = 0;
+    batch_size_ = ring_.take(batch_, now);
+  }
+  const bool any = next_in_batch_ != batch_size_;
+  for (std::size_t arguments = 0; next_in_batch_ != batch_size_ && arguments < kArguments;) {
+    const TakenDescriptor& taken = batch_[next_in_batch_++];
+    arguments += taken.descriptor.argument_count;
+    accept(taken, now);
+  }
   end_if_faulted();
-  if (count == 0 && !ring_.unpublished()) return false;
+  if (!any && !ring_.unpublished()) return false;
   thread_.note_moved(*this);
   unpark(now);
   return true;
@@ -481,6 +488,7 @@ void Queue::close(std::uint32_t state, std::function<void()> drained) {
 
 bool Queue::park_if_idle(std::uint64_t now, std::uint64_t limit) {
   if (now - last_active_ < limit) return false;
+  if (next_in_batch_ != batch_size_) return false;
   return ring_.park();  // with what came meanwhile it stays awake
 }
 

@@ -5,6 +5,7 @@
 // handles, or all of them with AFTER.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -43,7 +44,7 @@ class Queue {
   FairShare::Place turn;       // for an executor
   FairShare::Place compile_turn;
 
-  // Takes what is there, up to a batch. True: there was something.
+  // Takes what is there, up to a batch, and to so many arguments. True: there was something.
   bool poll(std::uint64_t now);
   // Starts what may start now. True: there was something. Wanted once the queue has told the thread that it moved.
   bool settle();
@@ -118,6 +119,11 @@ class Queue {
   std::vector<Task> tasks_;  // by slot
   // By the low bits of a sequence, the slot of a task in flight; the others with these bits follow by next_of_number.
   std::vector<std::uint32_t> numbers_;
+  // Descriptors taken together; those from next_in_batch_ on are to be looked at.
+  static constexpr std::size_t kBatch = 32;
+  std::array<TakenDescriptor, kBatch> batch_;
+  std::size_t next_in_batch_ = 0;
+  std::size_t batch_size_ = 0;
   TaskList ready_;
   TaskList uncompiled_;
   TaskList after_;      // tasks with AFTER, oldest first

@@ -21,6 +21,10 @@ class Reaper {
   void free(std::unique_ptr<T> garbage) {
     hand_over(std::shared_ptr<void>(std::move(garbage)));
   }
+  template <class T>
+  void free(std::shared_ptr<T> garbage) {
+    hand_over(std::move(garbage));
+  }
 
  private:
   void hand_over(std::shared_ptr<void> garbage);

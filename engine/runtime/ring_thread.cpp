@@ -171,6 +171,11 @@ Call* RingThread::acquire_call() {
 }
 
 void RingThread::release_call(Call* call) {
+  // What somebody has freed meanwhile goes with its last use.
+  if (call->program.use_count() == 1) reaper_.free(std::move(call->program));
+  for (std::shared_ptr<Memory>& memory : call->memories) {
+    if (memory.use_count() == 1) reaper_.free(std::move(memory));
+  }
   call->clear();
   free_calls_.push_back(call);
 }

@@ -174,6 +174,17 @@ TEST_F(Hostile, RefusesWhatCannotBe) {
   EXPECT_EQ(bad.run(execute).status(), MLRING_OK) << "the queue goes on";
 }
 
+TEST_F(Hostile, AnswersEachOfManyDescriptorsWithManyArguments) {
+  mlring_descriptor wide = client.with_arguments(
+      MLRING_OP_EXECUTE, std::vector<mlring_argument>(300, client.argument(MLRING_IN, DType::f32, {8}, mine.x_at)));
+  wide.handle = mine.program;
+  const std::vector<mlring_descriptor> batch(kDepth, wide);
+  const std::uint64_t first = bad.ring.next_sequence();
+  ASSERT_EQ(bad.ring.submit(batch), kDepth);
+  for (std::uint64_t i = 0; i < kDepth; ++i) EXPECT_EQ(bad.wait(first + i).status(), MLRING_INVALID_ARGUMENT);
+  EXPECT_EQ(bad.run(execute).status(), MLRING_OK) << "the queue goes on";
+}
+
 TEST_F(Hostile, SurvivesArgumentsThatAreRewrittenWhileTheyAreRead) {
   auto* words = reinterpret_cast<std::uint32_t*>(client.table(execute.argument_offset));
   const std::vector<std::uint32_t> right(words, words + 3 * sizeof(mlring_argument) / 4);
