@@ -12,7 +12,7 @@ namespace ml::daemon {
 namespace {
 
 constexpr int kBatch = 64;
-constexpr std::uint64_t kPause = 20'000'000;  // ns, when not even the reserve helps
+constexpr std::uint64_t kPause = 1'000'000;  // ns, until the file of who was refused is closed
 
 bool no_files(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS; }
 
@@ -41,6 +41,7 @@ void Listener::watch() {
 }
 
 void Listener::accept_batch() {
+  if (!reserve_) reserve_ = transport::UniqueFd(eventfd(0, EFD_CLOEXEC));
   for (int i = 0; i < kBatch; ++i) {
     transport::UniqueFd connection = accept_one(socket_.get());
     if (connection) {

@@ -12,7 +12,7 @@ namespace ml::daemon {
 class Listener {
  public:
   using Accepted = std::function<void(transport::UniqueFd connection)>;
-  // `crowded` gets the connections that there is no file for; it is to answer and close at once.
+  // `crowded` gets the connections that there is no file for; it is to answer, and to close soon.
   Listener(Loop& loop, transport::UniqueFd socket, Accepted accepted, Accepted crowded);
   ~Listener();
   Listener(const Listener&) = delete;

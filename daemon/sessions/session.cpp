@@ -109,12 +109,16 @@ void Session::ready(std::uint32_t events) {
     const Received received = transport::receive_packet(socket_.get(), protocol::kMaxPacket, packet);
     if (received == Received::closed) return client_gone();
     if (received == Received::nothing) break;
-    if (received == Received::malformed)
+    if (environment_.disposal.overdue(peer_.uid))
+      end(Error(Code::again, "files that this user has sent still wait to be closed", "the session's socket",
+                "send nothing but memory, which closes at once"));
+    else if (received == Received::malformed)
       end(Error(Code::corrupt, "a packet is longer than " + std::to_string(protocol::kMaxPacket) +
                                    " bytes, brings more than " + std::to_string(protocol::kMaxFds) +
                                    " files, or does not begin with a header of its own size"));
     else
       handle(packet);
+    environment_.disposal.close(peer_.uid, std::move(packet.fds));
     if (phase_ == Phase::closing) return;
     listen_again();
   }
@@ -168,19 +172,8 @@ void Session::client_gone() {
   const auto self = shared_from_this();
   if (phase_ == Phase::closing) return;
   environment_.loop.unwatch(socket_.get());
-  close_socket();
+  environment_.disposal.hang_up(peer_.uid, std::move(socket_));
   begin_closing();
-}
-
-// What the client sent and nobody read would turn what it has not read into an error: it is read here.
-void Session::close_socket() {
-  shutdown(socket_.get(), SHUT_RD);
-  Packet unread;
-  for (bool more = true; more;) {
-    const Received received = transport::receive_packet(socket_.get(), protocol::kMaxPacket, unread);
-    more = received == Received::packet || received == Received::malformed;
-  }
-  socket_.reset();
 }
 
 void Session::begin_closing() {
@@ -199,7 +192,7 @@ void Session::begin_closing() {
 
 void Session::finish() {
   const auto self = shared_from_this();
-  if (socket_) close_socket();
+  environment_.disposal.hang_up(peer_.uid, std::move(socket_));
   queues_.clear();
   give_all();
   leave_device();

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "daemon/sessions/culprits.h"
+#include "daemon/sessions/disposal.h"
 #include "daemon/sessions/outbox.h"
 #include "daemon/sessions/queue_pages.h"
 #include "daemon/sessions/sessions.h"
@@ -33,6 +34,7 @@ struct SessionEnvironment {
   Registry& registry;
   runtime::EventBell& bell;
   Culprits& culprits;
+  Disposal& disposal;
   std::function<void(std::uint64_t session)> ended;  // nothing of it is left; destroys it
 };
 
@@ -115,7 +117,6 @@ class Session : public std::enable_shared_from_this<Session> {
   void end_queues(std::uint32_t state);
   void leave_device();
   void client_gone();
-  void close_socket();
   void begin_closing();
   void finish();
 

@@ -330,7 +330,8 @@ void Session::add_arena(Packet& packet) {
   }
   auto request = to_worker<worker_protocol::AddArena>(worker_protocol::Kind::add_arena, id_);
   request.bytes = bytes;
-  const int fds[] = {packet.fds[0].get()};
+  const transport::UniqueFd memory = std::move(packet.fds[0]);
+  const int fds[] = {memory.get()};
   worker_->request(request, fds,
                    later([bytes, asked = packet.request()](Session& self, Packet* added, const Error* error) {
                      self.arena_added(asked, bytes, added, error);

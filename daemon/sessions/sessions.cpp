@@ -29,25 +29,17 @@ std::uint64_t monotonic_clock() {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
 }
 
-// Answers a client that has not been listened to yet, and hangs up.
-void refuse_at_once(transport::UniqueFd socket, const Error& error) {
-  transport::Packet hello;
-  const bool asked =
-      transport::receive_packet(socket.get(), protocol::kMaxPacket, hello) == transport::Received::packet;
-  transport::send_failure(socket.get(), asked ? hello.request() : 0, error);
-  shutdown(socket.get(), SHUT_RD);
-}
-
 }  // namespace
 
 struct Sessions::State {
   State(Loop& loop, const Config& config, Limits& limits, Devices& devices, Registry& registry)
-      : environment{loop, config, limits, devices, registry, bell, culprits, [this](std::uint64_t id) {
+      : environment{loop, config, limits, devices, registry, bell, culprits, disposal, [this](std::uint64_t id) {
                       sessions.erase(id);
                       refused.erase(id);
                     }} {}
 
   void accept(transport::UniqueFd socket);
+  void refuse_at_once(transport::UniqueFd socket, const Error& error);
   std::uint64_t add(transport::UniqueFd socket, const Peer& peer, std::optional<Error> refusal,
                     std::optional<JobSession> job);
   // A copy: sessions come and go while one is told something.
@@ -59,6 +51,7 @@ struct Sessions::State {
 
   runtime::EventBell bell;
   Culprits culprits;
+  Disposal disposal;
   SessionEnvironment environment;
   std::map<std::uint64_t, std::shared_ptr<Session>> sessions;
   std::set<std::uint64_t> refused;
@@ -70,6 +63,10 @@ void Sessions::State::accept(transport::UniqueFd socket) {
   setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &kSocketBuffer, sizeof kSocketBuffer);
   try {
     const Peer peer = peer_of(socket.get(), environment.config.admin_group);
+    if (disposal.overdue(peer.uid))
+      return refuse_at_once(std::move(socket),
+                            Error(Code::again, "files that this user has sent still wait to be closed", "HELLO",
+                                  "send nothing but memory, which closes at once"));
     try {
       environment.limits.admit_session(peer.uid, monotonic_clock());
       environment.limits.take(peer.uid, Resource::sessions);
@@ -85,13 +82,22 @@ void Sessions::State::accept(transport::UniqueFd socket) {
   }
 }
 
+// Whatever it has sent is not looked at.
+void Sessions::State::refuse_at_once(transport::UniqueFd socket, const Error& error) {
+  ucred peer{};
+  socklen_t bytes = sizeof peer;
+  getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes);
+  transport::send_failure(socket.get(), 0, error);
+  disposal.hang_up(peer.uid, std::move(socket));
+}
+
 std::uint64_t Sessions::State::add(transport::UniqueFd socket, const Peer& peer, std::optional<Error> refusal,
                                    std::optional<JobSession> job) {
   const std::uint64_t id = ++last_id;
   const auto session =
       std::make_shared<Session>(environment, id, std::move(socket), peer, std::move(refusal), std::move(job));
-  sessions[id] = session;
   session->start();
+  sessions[id] = session;
   return id;
 }
 
@@ -105,10 +111,10 @@ void Sessions::listen(transport::UniqueFd socket) {
   state.listeners.push_back(std::make_unique<Listener>(
       state.environment.loop, std::move(socket),
       [&state](transport::UniqueFd connection) { state.accept(std::move(connection)); },
-      [](transport::UniqueFd connection) {
-        refuse_at_once(std::move(connection),
-                       Error(Code::again, "mld has no file descriptor left for another client", "HELLO",
-                             "try again when others have gone, or raise LimitNOFILE of mld"));
+      [&state](transport::UniqueFd connection) {
+        state.refuse_at_once(std::move(connection),
+                             Error(Code::again, "mld has no file descriptor left for another client", "HELLO",
+                                   "try again when others have gone, or raise LimitNOFILE of mld"));
       }));
 }
 

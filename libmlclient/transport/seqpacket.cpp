@@ -12,7 +12,10 @@ namespace {
 
 using protocol::Header;
 
-constexpr std::size_t kControlBytes = CMSG_SPACE(sizeof(int) * protocol::kMaxFds) + CMSG_SPACE(sizeof(ucred));
+// As many as the system lets anybody send: what there is no room for would be closed by the kernel, here, and closing
+// can wait for long.
+constexpr std::size_t kMostSent = 253;
+constexpr std::size_t kControlBytes = CMSG_SPACE(sizeof(int) * kMostSent) + CMSG_SPACE(sizeof(ucred));
 
 const Header& header_of(const Packet& packet) { return *reinterpret_cast<const Header*>(packet.bytes.data()); }
 
@@ -88,12 +91,10 @@ Received receive_packet(int socket, std::size_t max_bytes, Packet& packet) {
   take_fds(outer, packet.fds);
   if (got == 0) return Received::closed;
   packet.bytes.resize(static_cast<std::size_t>(got));
-  const bool whole = (outer.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 && packet.bytes.size() >= sizeof(Header) &&
-                     header_of(packet).bytes == packet.bytes.size() &&
+  const bool whole = (outer.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 && packet.fds.size() <= protocol::kMaxFds &&
+                     packet.bytes.size() >= sizeof(Header) && header_of(packet).bytes == packet.bytes.size() &&
                      header_of(packet).text_bytes <= packet.bytes.size() - sizeof(Header);
-  if (whole) return Received::packet;
-  packet.fds.clear();
-  return Received::malformed;
+  return whole ? Received::packet : Received::malformed;
 }
 
 }  // namespace ml::transport

@@ -38,8 +38,8 @@ bool send_message(int socket, T message, std::string_view text = {}, std::span<c
   return send_packet(socket, std::as_writable_bytes(std::span(&message, 1)), text, fds);
 }
 
-// Receives one packet of at most `max_bytes`. malformed: truncated, too many fds, or no valid header; fds that came are
-// closed. nothing: a non-blocking socket without a packet.
+// Receives one packet of at most `max_bytes`. malformed: truncated, too many fds, or no valid header; all fds that came
+// are in the packet even then. nothing: a non-blocking socket without a packet.
 Received receive_packet(int socket, std::size_t max_bytes, Packet& packet);
 
 }  // namespace ml::transport

@@ -26,31 +26,33 @@ std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
 }
 
-// All threads of a process, now and in future.
-void bind_to(pid_t pid, int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
+// All threads that a process has.
+void bind_to(pid_t pid, const cpu_set_t& cpus) {
   for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task"))
-    sched_setaffinity(std::stoi(task.path().filename()), sizeof set, &set);
+    sched_setaffinity(std::stoi(task.path().filename()), sizeof cpus, &cpus);
 }
 
 // Two CPUs: the one where the measured client and its worker run, and the one of mld and who attacks it. Work of the
 // system's own moves about, so every comparison takes turns with its baseline.
-struct Cpus {
-  int measured = -1, attacked = -1;
+class Cpus {
+ public:
+  cpu_set_t measured, attacked;
+
   Cpus() {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (!CPU_ISSET(cpu, &set)) continue;
-      attacked = measured < 0 ? cpu : attacked < 0 ? cpu : attacked;
-      measured = measured < 0 ? cpu : measured;
-    }
+    CPU_ZERO(&measured);
+    CPU_ZERO(&attacked);
+    sched_getaffinity(0, sizeof all_, &all_);
+    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&attacked) == 0; ++cpu)
+      if (CPU_ISSET(cpu, &all_)) CPU_SET(cpu, CPU_COUNT(&measured) == 0 ? &measured : &attacked);
+    if (CPU_COUNT(&attacked) == 0) throw std::runtime_error("this test needs two CPUs");
   }
+  ~Cpus() { bind_to(getpid(), all_); }
+
+ private:
+  cpu_set_t all_;
 };
 
-// Of the round trips of a second: the 99th percentile.
+// Of the round trips of half a second: the 99th percentile.
 double p99_us(RawQueue& queue) {
   std::vector<double> times;
   for (const Deadline deadline(Milliseconds(500)); !deadline.passed();) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/memfd.h>
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -30,7 +32,8 @@ constexpr int kFixed = F_SEAL_SHRINK | F_SEAL_GROW;
 
 class HostileMemory : public testing::Test {
  protected:
-  static void SetUpTestSuite() { daemon_ = std::make_unique<Daemon>(); }
+  // Of the two loops the one that nothing interrupts in what it waits for.
+  static void SetUpTestSuite() { daemon_ = std::make_unique<Daemon>(DaemonOptions{.toml = "loop = \"epoll\"\n"}); }
   static void TearDownTestSuite() { daemon_.reset(); }
   void SetUp() override { neighbour_ = std::make_unique<RawSession>(daemon_->socket()); }
   void TearDown() override {
@@ -177,6 +180,85 @@ TEST_F(HostileMemory, HolesInAnArenaWhileItIsUsedHarmNobodyElse) {
     if (i % 100 == 0) compute_something(*neighbour_);
   }
   stop = true;
+}
+
+// A TCP socket whose last close() waits for a peer that never reads, up to an hour: closed by mld's loop it would hold
+// up everybody.
+UniqueFd lingering_socket(UniqueFd& peer) {
+  const UniqueFd listening(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  UniqueFd lingering(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const bool connected = bind(listening.get(), generic, size) == 0 && listen(listening.get(), 1) == 0 &&
+                         getsockname(listening.get(), generic, &size) == 0 &&
+                         connect(lingering.get(), generic, size) == 0;
+  EXPECT_TRUE(connected) << std::strerror(errno);
+  peer = UniqueFd(accept(listening.get(), nullptr, nullptr));
+  const std::string much(1 << 16, 'x');
+  while (send(lingering.get(), much.data(), much.size(), MSG_DONTWAIT) > 0) continue;
+  const linger hour{1, 3600};
+  EXPECT_EQ(setsockopt(lingering.get(), SOL_SOCKET, SO_LINGER, &hour, sizeof hour), 0);
+  return lingering;
+}
+
+struct Delivery {
+  const char* name;
+  std::function<void(RawSession&, int fd)> send;
+};
+void PrintTo(const Delivery& one, std::ostream* out) { *out << one.name; }
+
+template <class T>
+void send_with(RawSession& session, T message, const std::vector<int>& fds) {
+  message.header.request = 77;
+  ASSERT_TRUE(transport::send_message(session.socket(), message, {}, fds)) << std::strerror(errno);
+}
+
+std::vector<Delivery> deliveries() {
+  protocol::AddArena arena{};
+  arena.header.kind = static_cast<std::uint32_t>(Kind::add_arena);
+  arena.bytes = kBytes;
+  protocol::Done wrong{};
+  return {
+      {"as_an_arena", [arena](RawSession& session, int fd) { send_with(session, arena, {fd}); }},
+      {"with_a_message_that_breaks_the_rules",
+       [wrong](RawSession& session, int fd) { send_with(session, wrong, {fd}); }},
+      {"among_too_many",
+       [wrong](RawSession& session, int fd) {
+         std::vector<int> fds(protocol::kMaxFds - 1, STDERR_FILENO);
+         fds.push_back(fd);
+         send_with(session, wrong, fds);
+       }},
+      {"unread_when_the_client_goes",
+       [arena](RawSession& session, int fd) {
+         // mld reads a few of these a turn; the rest lies there when the client is gone.
+         for (int i = 0; i < 20; ++i) send_with(session, arena, {STDERR_FILENO});
+         send_with(session, arena, {fd});
+         session.close();
+       }},
+  };
+}
+
+class SlowClose : public HostileMemory, public testing::WithParamInterface<Delivery> {};
+INSTANTIATE_TEST_SUITE_P(Deliveries, SlowClose, testing::ValuesIn(deliveries()),
+                         [](const auto& one) { return std::string(one.param.name); });
+
+TEST_P(SlowClose, OfAFileHoldsUpNobody) {
+  std::vector<UniqueFd> peers(3);
+  for (UniqueFd& peer : peers) {
+    RawSession session(daemon_->socket());
+    UniqueFd file = lingering_socket(peer);
+    daemon_->signal(SIGSTOP);  // or its close() might not be the last, but the test's
+    GetParam().send(session, file.get());
+    file.reset();
+    daemon_->signal(SIGCONT);
+    for (int i = 0; i < 3; ++i) {
+      RawSession another(daemon_->socket());
+      compute_something(another);
+    }
+  }
 }
 
 TEST_F(HostileMemory, AnEventfdThatBlocksHoldsUpNobody) {
