@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <thread>
 
 #include "daemon/worker/control.h"
@@ -47,16 +48,18 @@ int main() {
     std::fputs("mld-worker: mld starts this program; run 'mld' or 'mld --user'\n", stderr);
     return 2;
   }
+  std::unique_ptr<Control> control;  // never destroyed: its executors may be busy for long with what is nobody's now
   try {
     allow_many_files();
     if (!give_up_files()) {
       std::fputs("mld-worker: this kernel has no Landlock; files are kept out of reach by seccomp alone\n", stderr);
     }
     std::thread(watch_mld).detach();
-    Control(worker_protocol::kSocketFd).run();
+    control = std::make_unique<Control>(worker_protocol::kSocketFd);
+    control->run();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "mld-worker: %s\n", error.what());
     _exit(kFailed);
   }
-  _exit(0);  // executors may be busy for long; what they do is nobody's now
+  _exit(0);
 }
