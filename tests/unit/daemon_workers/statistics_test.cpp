@@ -1,4 +1,4 @@
-#include "daemon/admin/statistics.h"
+#include "daemon/workers/statistics.h"
 
 #include <gtest/gtest.h>
 
