@@ -65,7 +65,7 @@ std::string job_text(const JobFile& job) {
 }
 
 std::string write_job(const std::string& folder, const JobFile& job) {
-  const std::string path = folder + "/" + job.name + ".toml";
+  std::string path = folder + "/" + job.name + ".toml";
   write_file(path, job_text(job));
   return path;
 }

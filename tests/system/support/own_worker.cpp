@@ -78,7 +78,7 @@ transport::Packet OwnWorker::request(std::span<std::byte> message, const std::ve
       packet = std::move(*answer);
   });
   if (!run_until(*loop, [&] { return packet || error; })) throw std::runtime_error("the worker does not answer");
-  if (error) throw *error;
+  if (error) throw Error(*error);
   return std::move(*packet);
 }
 

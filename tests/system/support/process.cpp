@@ -71,13 +71,16 @@ std::vector<std::string> environment_of(const Command& command) {
     if (!replaced) all.emplace_back(text);
   }
   for (const auto& [name, value] : command.environment) {
-    if (!value.empty()) all.push_back(name + "=" + value);
+    if (value.empty()) continue;
+    all.push_back(name);
+    all.back().append("=").append(value);
   }
   return all;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> list;
+  list.reserve(texts.size() + 1);
   for (std::string& text : texts) list.push_back(text.data());
   list.push_back(nullptr);
   return list;

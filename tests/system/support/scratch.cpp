@@ -24,7 +24,7 @@ Scratch::~Scratch() {
 }
 
 std::string Scratch::write(std::string_view name, std::string_view text) const {
-  const std::string path = file(name);
+  std::string path = file(name);
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out << text;
   out.close();
