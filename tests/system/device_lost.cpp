@@ -95,6 +95,31 @@ TEST(DeviceLost, AProgramLosesWhatWasUnderWayAndConnectsByItself) {
   EXPECT_EQ(client.answer(), "right again");
 }
 
+TEST(DeviceLost, AnOpenedModelRunsAgainOnTheNextWorker) {
+  Daemon daemon;
+  Forked client({}, [&] {
+    connect({.transport = daemon.transport()});
+    Model::trace([](std::span<const Tensor> t) -> std::vector<Tensor> { return {t[0] * 2 + 1}; },
+                 {{"x", DType::f32, {-1}}})
+        .publish("twice", false);
+    const Model model = Model::open("twice");
+    for (int death = 0; death < 3; ++death) {
+      for (int attempt = 0;; ++attempt) {
+        try {
+          if (model.run({full({3}, 4)})[0].to_vector<float>() != std::vector<float>{9, 9, 9})
+            return std::string("wrong");
+          break;
+        } catch (const Error& error) {
+          if (error.code() != Code::device_lost || attempt == 3) return std::string(error.what());
+        }
+      }
+      kill_worker(daemon, only_worker(daemon));
+    }
+    return std::string("right each time");
+  });
+  EXPECT_EQ(client.answer(), "right each time");
+}
+
 TEST(DeviceLost, WhoseWorkKillsTwiceIsRefusedAndOthersAreNot) {
   Daemon daemon;
   for (int death = 0; death < 2; ++death) {
@@ -124,7 +149,7 @@ TEST(DeviceLost, AJobsWorkerMayDieWhileOthersInfer) {
   write_pictures(folder.path(), "pictures", 512);
   Daemon daemon;
   const pid_t serving = only_worker(daemon);
-  const Job job(daemon, write_job(folder.path(), {.epochs = 100, .checkpoint_every = 7}));
+  const Job job(daemon, write_job(folder.path(), {.epochs = 60, .checkpoint_every = 7}));
 
   std::atomic<bool> stop{false};
   std::atomic<int> inferred{0};
