@@ -6,7 +6,9 @@
 #include <csignal>
 #include <new>
 
-#include "ml/ml.h"
+#include "ml/ops.h"
+#include "ml/session.h"
+#include "ml/tensor.h"
 #include "tests/system/support/daemon.h"
 #include "tests/system/support/job_control.h"
 #include "tests/system/support/job_files.h"
