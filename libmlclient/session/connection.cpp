@@ -4,8 +4,17 @@
 
 namespace ml::client {
 
+namespace {
+
+const char* what_to_do(const transport::Transport& transport) {
+  return transport.comes_back() ? "compute it again: the next use connects to the device again"
+                                : "this session can't be opened again: start the program anew";
+}
+
+}  // namespace
+
 Connection::Connection(std::unique_ptr<transport::Transport> transport, std::uint32_t generation)
-    : transport_(std::move(transport)), generation_(generation), queue_(transport_->ring()) {}
+    : transport_(std::move(transport)), generation_(generation), queue_(transport_->ring(), what_to_do(*transport_)) {}
 
 Connection::~Connection() {
   // The mappings did not come along into a forked child, and the worker is its parent's.
@@ -19,8 +28,7 @@ void Connection::end() {
 
 void Connection::throw_lost() const {
   throw Error(Code::device_lost, "the device '" + transport_->device() + "' was lost, and with it what it held", {},
-              transport_->comes_back() ? "compute it again: the next use connects to the device again"
-                                       : "this session can't be opened again: start the program anew");
+              what_to_do(*transport_));
 }
 
 void Connection::submit(const std::shared_ptr<Pending>& pending, const mlring_descriptor& descriptor) {

@@ -202,6 +202,15 @@ void Queue::finish(Pending& pending) {
   pending.done.store(true, std::memory_order_release);
 }
 
+std::string Queue::why_it_ended() const {
+  constexpr const char* kAll = ", and with it everything that was computed there";
+  std::string text = "the worker is gone";
+  if (ring_.state() == transport::RingState::closed) text = "the daemon has ended this session";
+  if (ring_.state() == transport::RingState::faulted)
+    text = std::string("the queue is broken (") + mlring_fault_text(ring_.fault()) + ")";
+  return text + kAll + MLRING_MESSAGE_PART + MLRING_MESSAGE_PART + hint_;
+}
+
 void Queue::fail_all() {
   while (true) {
     std::shared_ptr<Pending> first;
@@ -211,7 +220,7 @@ void Queue::fail_all() {
       first = unlist(*under_way_);
     }
     first->status = -static_cast<std::int32_t>(Code::device_lost);
-    first->message = "the worker is gone, and with it everything that was computed there";
+    first->message = why_it_ended();
     // Or it is not quite gone yet, and still writes what it was asked for.
     for (const std::shared_ptr<Storage>& use : first->uses) use->forsake();
     finish(*first);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libmlclient/session/arena.h"
@@ -44,7 +45,8 @@ struct Pending {
 
 class Queue {
  public:
-  explicit Queue(transport::ClientRing& ring) : ring_(ring) {}
+  // `hint`: what to do when it ends.
+  Queue(transport::ClientRing& ring, std::string hint) : ring_(ring), hint_(std::move(hint)) {}
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
@@ -72,8 +74,10 @@ class Queue {
   std::shared_ptr<Pending> unlist(Pending& pending);
   void finish(Pending& pending);
   void fail_all();
+  std::string why_it_ended() const;
 
   transport::ClientRing& ring_;
+  const std::string hint_;
   std::atomic<bool> ended_{false};       // set while nobody submits or reads
   std::atomic<std::uint64_t> heard_{0};  // when something completed, or the system was asked; coarse ns
   std::mutex submitting_;

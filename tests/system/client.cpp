@@ -12,6 +12,7 @@
 #include "ml/ml.h"
 #include "mlclient.h"
 #include "tests/system/support/daemon.h"
+#include "tests/system/support/mlctl.h"
 
 namespace ml::test {
 namespace {
@@ -54,12 +55,12 @@ auto again(F body) {
   }
 }
 
-// Something that takes a worker a second or so.
-Tensor long_work() {
+// Something that takes a worker a second or so, or many.
+Tensor long_work(int products = 100) {
   Generator generator(3);
   const Tensor x = randn({1024, 1024}, generator).eval();
   Tensor y = x;
-  for (int i = 0; i < 100; ++i) y = tanh(matmul(y, x));
+  for (int i = 0; i < products; ++i) y = tanh(matmul(y, x));
   return y;
 }
 
@@ -178,10 +179,12 @@ TEST(Client, SaysSoWhenMldDoesNotComeBack) {
                    const auto started = std::chrono::steady_clock::now();
                    const auto try_it = [&] {
                      std::optional<Error> error;
-                     while (!error || error->hint().empty()) error = error_of([] { (ones({2}) + 1).eval(); });
-                     if (error->code() == Code::device_lost &&
-                         error->message().find("did not come back within 10 s") != std::string::npos)
-                       ++told;
+                     const auto says = [&](const char* text) {
+                       return error && error->message().find(text) != std::string::npos;
+                     };
+                     // What was under way may be lost first.
+                     while (!error || says("the worker is gone")) error = error_of([] { (ones({2}) + 1).eval(); });
+                     if (error->code() == Code::device_lost && says("did not come back within 10 s")) ++told;
                    };
                    std::thread other(try_it), third(try_it);
                    try_it();
@@ -191,6 +194,28 @@ TEST(Client, SaysSoWhenMldDoesNotComeBack) {
                    WANT(std::chrono::steady_clock::now() - started < std::chrono::seconds(25));
                  }),
             kFine);
+}
+
+TEST(Client, OneThatWasKickedIsToldAndConnectsAgain) {
+  Daemon daemon;
+  const Scratch folder;
+  Forked client({}, [&]() -> std::string {
+    connect({.transport = daemon.transport()});
+    const Tensor kept = (ones({4}) * 3).eval();
+    const Future future = long_work(2000).eval_async();
+    folder.write("under way", "");
+    const std::optional<Error> error = error_of([&] { future.wait(); });
+    WANT(error && error->code() == Code::device_lost);
+    WANT(error->message().starts_with("the daemon has ended this session"));
+    WANT(!error->hint().empty());
+    WANT((kept * 2).to_vector<float>() == std::vector<float>(4, 6));
+    return kFine;
+  });
+  ASSERT_TRUE(eventually([&] { return fs::exists(folder.file("under way")); }));
+  std::string session = mlctl_out(daemon, {"client", "ls", "-o", "name"});
+  session.erase(session.find_last_not_of('\n') + 1);
+  mlctl_out(daemon, {"client", "kick", session});
+  EXPECT_EQ(client.answer(), kFine);
 }
 
 TEST(Client, PreparedRunsAndModelsGoOnOnTheNextWorker) {
