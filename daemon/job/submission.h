@@ -1,5 +1,5 @@
 // What is known of a job before it is submitted: that its file is right, that its data is there and fits the network,
-// and how much memory a step needs.
+// that its results can be written, and how much memory a step needs.
 #pragma once
 
 #include <string>

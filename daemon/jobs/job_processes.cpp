@@ -225,9 +225,6 @@ bool JobProcesses::State::read_control() {
     }
     if (kind == protocol::Kind::failed && packet.as<protocol::Failed>() != nullptr) {
       failure = packet.text().substr(0, kMaxFailure);
-      // It comes from a process of the owner's, and others may read it on a terminal.
-      std::ranges::replace_if(
-          failure, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, ' ');
       return true;
     }
   }

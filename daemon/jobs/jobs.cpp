@@ -36,6 +36,13 @@ std::uint64_t clock_ns(clockid_t clock) {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
 }
 
+// What a job's process or its owner wrote, for others' terminals.
+std::string printable(std::string text) {
+  std::ranges::replace_if(
+      text, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, ' ');
+  return text;
+}
+
 [[noreturn]] void wrong_state(std::uint64_t id, JobState state, const char* wanted) {
   throw Error(Code::invalid_argument,
               "job " + std::to_string(id) + " is " + std::string(job_state_name(state)) + ", so it can't be " + wanted);
@@ -101,7 +108,7 @@ void Jobs::State::note(Entry& entry, const std::string& text) {
   localtime_r(&now, &local);
   char time[32];
   std::strftime(time, sizeof time, "%F %T", &local);
-  log_of(entry).append("[" + std::string(time) + " mld] " + text + "\n");
+  log_of(entry).append("[" + std::string(time) + " mld] " + printable(text) + "\n");
 }
 
 JobView Jobs::State::view(const Entry& entry) const {
@@ -118,7 +125,7 @@ void Jobs::State::save(Entry& entry) {
 
 void Jobs::State::set(Entry& entry, JobState state, const std::string& reason) {
   entry.state = state;
-  entry.stored.reason = reason;
+  entry.stored.reason = printable(reason);
   if (state != JobState::queued) entry.why.clear();
   save(entry);
   look_soon();

@@ -130,6 +130,30 @@ TEST_F(Jobs, WhenMldIsStoppedTheyWriteTheirCheckpointFirst) {
   EXPECT_EQ(job.number("failures"), 0u);
 }
 
+TEST_F(Jobs, OneThatDoesNotListenIsEndedByForceWhenMldIsStopped) {
+  start("drain = \"1s\"\n");
+  const Job job = submit({.epochs = kEndless, .checkpoint_every = 50});
+  ASSERT_TRUE(writes_checkpoint(job));
+  for (const pid_t pid : processes_of_jobs()) ASSERT_EQ(kill(pid, SIGSTOP), 0);
+  EXPECT_TRUE(daemon->terminate().with(0));
+  daemon->start();
+  EXPECT_TRUE(eventually([&] { return job.log().find("goes on from step") != std::string::npos; })) << job.log();
+}
+
+TEST_F(Jobs, ASecondSignalEndsMldAtOnce) {
+  start();
+  const Job job = submit({.epochs = kEndless, .checkpoint_every = 50});
+  ASSERT_TRUE(writes_checkpoint(job));
+  for (const pid_t pid : processes_of_jobs()) ASSERT_EQ(kill(pid, SIGSTOP), 0);
+  daemon->signal(SIGTERM);
+  ASSERT_TRUE(daemon->notified("STOPPING=1"));
+  daemon->signal(SIGTERM);
+  const auto ended = daemon->wait();
+  ASSERT_TRUE(ended && ended->with(0)) << (ended ? ended->describe() : "it runs still");
+  daemon->start();
+  EXPECT_TRUE(eventually([&] { return job.log().find("goes on from step") != std::string::npos; })) << job.log();
+}
+
 TEST_F(Jobs, OneThatNeedsMoreMemoryThanThereIsIsRefusedWithTheNumbers) {
   start("[[device]]\nname = \"cpu0\"\nmemory = \"1MiB\"\n");
   const Finished finished = mlctl(*daemon, {"job", "submit", write_job(folder.path(), {.batch = 256})});

@@ -112,6 +112,23 @@ TEST(Trainer, OldTensorsOfItsStateSaySo) {
   run.net.parameters()[0].value().to_vector<float>();
 }
 
+TEST(Trainer, LeavesStoringToWhoWantsTo) {
+  TrainingRun run;  // 6 steps an epoch
+  train::FitOptions options = quiet(2);
+  options.checkpoint_every = 5;
+  options.checkpoint = temporary("not_written");
+  std::vector<std::int64_t> at;
+  std::int64_t reported = 0;
+  options.on_step = [&](const train::StepReport& report) { return reported = report.step, true; };
+  options.store = [&] {
+    at.push_back(run.trainer.steps());
+    EXPECT_EQ(reported, run.trainer.steps()) << "a step is under way";
+  };
+  run.trainer.fit(run.loader, options);
+  EXPECT_EQ(at, (std::vector<std::int64_t>{5, 10}));
+  EXPECT_FALSE(fs::exists(options.checkpoint));
+}
+
 TEST(Trainer, StopsWhenToldTo) {
   TrainingRun run;
   train::FitOptions options = quiet(5);
