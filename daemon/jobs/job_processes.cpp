@@ -91,8 +91,7 @@ WorkerSpec worker_spec(const StoredJob& job, const std::vector<Device*>& devices
   // A device without core sets has every CPU, and so does a gang with it.
   if (std::ranges::any_of(devices, [](const Device* device) { return device->config.cpus.empty(); })) spec.cpus.clear();
   std::ranges::sort(spec.cpus);
-  const auto twice = std::ranges::unique(spec.cpus);
-  spec.cpus.erase(twice.begin(), twice.end());
+  spec.cpus.erase(std::unique(spec.cpus.begin(), spec.cpus.end()), spec.cpus.end());
   return spec;
 }
 
