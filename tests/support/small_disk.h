@@ -24,6 +24,11 @@ inline void require(bool holds, const std::string& what) {
   std::_Exit(1);
 }
 
+inline void write_line(const char* path, const std::string& text) {
+  const int file = open(path, O_WRONLY | O_CLOEXEC);
+  require(write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && close(file) == 0, path);
+}
+
 // Leaves no room on the file system of `path`, a new file there.
 inline void fill_disk(const std::string& path) {
   const int file = open(path.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
@@ -43,10 +48,12 @@ inline bool on_small_disk(const std::string& folder, const std::string& size, co
   if (child == 0) {
     try {
       const uid_t self = getuid();
+      const gid_t group = getgid();
       require(unshare(self == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) == 0, "a mount namespace is made");
-      if (self != 0) {  // files belong to somebody only once this user has a number in there
-        const int map = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
-        require(dprintf(map, "0 %u 1", self) > 0 && close(map) == 0, "the user has a number there");
+      if (self != 0) {  // files can belong to somebody only once this user and group have numbers in there
+        write_line("/proc/self/setgroups", "deny");
+        write_line("/proc/self/uid_map", "0 " + std::to_string(self) + " 1");
+        write_line("/proc/self/gid_map", "0 " + std::to_string(group) + " 1");
       }
       require(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "its mounts are its own");
       require(mount("none", folder.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0, "a tmpfs is mounted");
