@@ -148,8 +148,9 @@ void Sessions::worker_died(WorkerProcess& worker, const std::string& how) {
     if (found == state_->sessions.end()) continue;
     const ProcessIdentity& process = found->second->process();
     state_->culprits.add(process);
-    spdlog::warn("{} died ({}) while it worked for session {} of uid {} (pid {}), for that process the {}. time",
-                 worker.spec().name, how, id, process.uid, process.pid, state_->culprits.deaths(process));
+    spdlog::warn(
+        "{} died ({}) while it worked for session {} of uid {} (pid {}), death {} of at most {} for that process",
+        worker.spec().name, how, id, process.uid, process.pid, state_->culprits.deaths(process), Culprits::kMost);
   }
   for (const auto& session : state_->all())
     if (session->worker() == &worker) session->worker_died(how);
