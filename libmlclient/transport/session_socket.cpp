@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -26,6 +27,16 @@ bool wait_for(int socket, short events, const std::optional<std::chrono::steady_
     pollfd on{socket, events, 0};
     if (poll(&on, 1, timeout) > 0) return true;
   }
+}
+
+// Whether this process could open the files of a packet. Without room for all of them the system cuts the packet off.
+bool has_room_for_files() {
+  UniqueFd files[protocol::kMaxFds];
+  for (UniqueFd& file : files) {
+    file = UniqueFd(eventfd(0, EFD_CLOEXEC));
+    if (!file) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -59,6 +70,17 @@ void SessionSocket::broken(const std::string& what) {
   malformed(what);
   changed_.notify_all();
   lost();
+}
+
+void SessionSocket::cut_off() {
+  if (has_room_for_files()) return malformed("a packet is cut off or has no header");
+  why_.emplace(Code::no_space,
+               "the files that the daemon at '" + name_ +
+                   "' sent can't be opened: this process has as "
+                   "many as it may",
+               std::string(), "allow more open files (ulimit -n)");
+  ended_ = true;
+  hang_up();
 }
 
 void SessionSocket::malformed(const std::string& what) {
@@ -169,9 +191,7 @@ void SessionSocket::read_what_is_there() {
 void SessionSocket::received(Received what, Packet packet) {
   switch (what) {
     case Received::packet: take(std::move(packet)); break;
-    case Received::malformed:
-      malformed("a packet is cut off or has no header (its files are, when this process may open no more)");
-      break;
+    case Received::malformed: cut_off(); break;
     case Received::closed: ended_ = true; break;
     case Received::nothing: break;
   }

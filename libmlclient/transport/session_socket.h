@@ -60,6 +60,7 @@ class SessionSocket {
   void read_what_is_there();
   void received(Received what, Packet packet);
   void take(Packet packet);
+  void cut_off();
   void malformed(const std::string& what);
   [[noreturn]] void lost();
   [[noreturn]] void too_late() const;

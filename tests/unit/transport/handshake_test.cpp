@@ -1,4 +1,6 @@
 // The handshake with a daemon that follows the protocol, and with ones that break it in every way that there is.
+#include <sys/resource.h>
+
 #include "tests/unit/transport/fake_daemon.h"
 
 namespace ml {
@@ -266,6 +268,24 @@ TEST_P(Broken, IsRefusedWithTheReason) {
 }
 INSTANTIATE_TEST_SUITE_P(Handshakes, Broken, testing::ValuesIn(breaches()),
                          [](const auto& instance) { return std::string(instance.param.name); });
+
+// The daemon is not to blame for what this process may not open.
+TEST(Handshake, SaysThatTheProcessIsOutOfFiles) {
+  FakeQueue queue(256);
+  FakeDaemon daemon([&](FakeDaemon& d) {
+    d.shake_hands(queue);
+    d.next();
+  });
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const UniqueFd highest(dup(daemon.socket()));
+  const rlimit tight{static_cast<rlim_t>(highest.get()) + 3, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &tight), 0);
+  const Thrown thrown = thrown_by([&] { daemon.connect(); });
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(thrown.code, Code::no_space);
+  EXPECT_NE(thrown.text.find("this process has as many as it may"), std::string::npos) << thrown.text;
+}
 
 TEST(Transport, NamesThatCannotBe) {
   EXPECT_EQ(thrown_by([] { transport::open_transport({.transport = "unix:" + std::string(200, 'x')}); }).code,
