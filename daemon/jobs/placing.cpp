@@ -135,6 +135,7 @@ void Jobs::State::look() {
 
 void Jobs::State::start(Entry& entry, const std::vector<std::string>& names) {
   std::vector<Device*> granted;
+  granted.reserve(names.size());
   for (const std::string& name : names) granted.push_back(devices.find(name));
   std::string on;
   for (const std::string& name : names) on += (on.empty() ? "" : ", ") + name;
