@@ -336,11 +336,13 @@ class Jobs(real_daemon.OnDaemon):
         self.wait_for_state(job["id"], "running")
         command = [MLCTL, "--socket", self.daemon.admin_socket, "job", "logs", str(job["id"]), "--follow"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as following:
+            self.assertTrue(os.read(following.stdout.fileno(), 1))  # it has begun
             self.daemon.stop(signal.SIGKILL)
             self.daemon.start()
             out, err = following.communicate(timeout=2 * PATIENCE)
             self.assertEqual(following.returncode, 0, (out, err))
             self.assertIn(f"job {job['id']} done", err.decode())
+            self.assertIn("mld is back", err.decode())
 
 
 class Clients(real_daemon.OnDaemon):

@@ -34,11 +34,11 @@ std::vector<std::string> names(const Invocation& invocation, const std::string& 
   } else if (kind == "model") {
     const admin::ListModelsReply reply = client.models();
     for (const admin::ModelVersion& model : reply.models()) {
-      const std::string name = model.owner() + '/' + model.name();
-      for (const std::string& prefix : {model.name(), name}) {
-        out.push_back(prefix);
-        out.push_back(prefix + ':' + std::to_string(model.version()));
-        for (const std::string& alias : model.aliases()) out.push_back(prefix + '@' + alias);
+      for (std::string name : {model.name(), model.owner() + '/' + model.name()}) {
+        out.push_back(name);
+        out.push_back(name + ':' + std::to_string(model.version()));
+        name += '@';
+        for (const std::string& alias : model.aliases()) out.push_back(name + alias);
       }
     }
     std::sort(out.begin(), out.end());

@@ -66,6 +66,7 @@ using Row = std::vector<Value>;
 template <class Thing>
 Row row_of(const Kind& kind, const Thing& thing) {
   Row row;
+  row.reserve(kind.columns.size());
   for (const Column& column : kind.columns) row.push_back(column.get(&thing));
   return row;
 }
