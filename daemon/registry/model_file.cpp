@@ -22,6 +22,7 @@ namespace {
 using transport::UniqueFd;
 
 constexpr std::size_t kBlock = 1 << 20;
+constexpr std::uint64_t kUnsynced = 64 << 20;
 
 [[noreturn]] void refuse(const char* what, const std::string& path, int error) {
   const Code code = error == ENOSPC || error == EDQUOT ? Code::no_space : Code::io;
@@ -123,9 +124,14 @@ std::string copy_and_sync(int file, std::uint64_t bytes, const std::string& path
   if (fallocate(copy.get(), 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != EINTR)
     refuse("no room for it", path, errno);
   Sha256 hash;
+  std::uint64_t unsynced = 0;
   const std::uint64_t copied = read_all(file, path, stop, [&](const char* block, std::size_t size) {
     hash.update(block, size);
     write_all(copy.get(), block, size, path);
+    // Little by little, so that the disk is never far behind and stopping never waits for all of it.
+    if ((unsynced += size) < kUnsynced) return;
+    sync(copy.get(), path);
+    unsynced = 0;
   });
   if (copied != bytes)
     throw Error(Code::io, "got " + std::to_string(copied) + " of " + std::to_string(bytes) + " bytes", path);

@@ -54,9 +54,11 @@ struct Arrival {
     done = nullptr;
     limits.give(manifest.owner, Resource::models);
     limits.give(manifest.owner, Resource::model_bytes, manifest.bytes);
-    if (folder.empty()) return;
+    remove_folder();
+  }
+  void remove_folder() const {
     std::error_code ignored;  // what stays there is removed by the next scan
-    std::filesystem::remove_all(folder, ignored);
+    if (!folder.empty()) std::filesystem::remove_all(folder, ignored);
   }
 
   Limits& limits;
@@ -181,8 +183,15 @@ void Registry::State::publish(const ArrivalPtr& arrival) {
 }
 
 void Registry::State::give_up(const ArrivalPtr& arrival, const Error& error) {
-  arrivals.erase(arrival);
-  arrival->done(nullptr, &error);
+  // Removing gigabytes takes its time too.
+  background(
+      arrival->manifest.owner, [arrival] { arrival->remove_folder(); },
+      [this, arrival, error](const Error*) {
+        arrivals.erase(arrival);
+        const Registered done = std::exchange(arrival->done, nullptr);
+        arrival->abandon();
+        done(nullptr, &error);
+      });
 }
 
 Library::Entry Registry::State::insert(const Manifest& manifest, std::uint64_t id) {

@@ -107,9 +107,14 @@ void ModelFolders::publish(const std::string& incoming, const Manifest& manifest
   make_folder(name);
   const std::string to = version(manifest.owner, manifest.name, manifest.version);
   if (rename(incoming.c_str(), to.c_str()) != 0) refuse("can't move the model there", to, errno);
-  sync_folder(name);
-  sync_folder(owner);
-  sync_folder(root_);
+  try {
+    sync_folder(name);
+    sync_folder(owner);
+    sync_folder(root_);
+  } catch (...) {
+    rename(to.c_str(), incoming.c_str());  // what its owner is told is refused must not be there after a restart
+    throw;
+  }
 }
 
 std::string ModelFolders::set_aside(const std::string& entry, const std::string& reason) {
