@@ -94,15 +94,23 @@ void Session::listen_again() {
   if (!outbox_.empty()) events |= EPOLLOUT;
   if (events == watched_) return;
   watched_ = events;
-  environment_.loop.watch(socket_.get(), events & ~std::uint32_t{EPOLLHUP}, [this](std::uint32_t now) { ready(now); });
+  environment_.loop.watch(socket_.get(), events & ~std::uint32_t{EPOLLHUP}, [this](std::uint32_t now) {
+    const auto self = shared_from_this();
+    try {
+      ready(now);
+    } catch (const std::exception& error) {  // no memory, most likely: it costs this client its session
+      spdlog::error("session {} of uid {} (pid {}) ends: {}", id_, peer_.uid, peer_.pid, error.what());
+      client_gone();
+    }
+  });
 }
 
 void Session::ready(std::uint32_t events) {
-  const auto self = shared_from_this();
   if ((events & (EPOLLHUP | EPOLLERR)) != 0) return client_gone();
   if ((events & EPOLLOUT) != 0) {
     if (!outbox_.flush(socket_.get())) return client_gone();
     if (outbox_.empty() && patience_ != 0) environment_.loop.cancel(std::exchange(patience_, 0));
+    listen_again();
   }
   for (int i = 0; i < kPacketsATurn && (watched_ & EPOLLIN) != 0; ++i) {
     Packet packet;

@@ -188,6 +188,41 @@ TEST_F(SessionsTest, only_so_many_requests_are_under_way_at_once) {
   EXPECT_EQ(used(Resource::arenas), 40u);
 }
 
+TEST_F(SessionsTest, a_client_that_reads_late_gets_every_answer_and_goes_on) {
+  Client client = open_session();
+  // More than both sockets hold.
+  constexpr std::uint64_t kRequests = 2000;
+  std::uint64_t sent = 0, read = 0;
+  const auto send_more = [&] {
+    protocol::CloseQueue message{};
+    message.header.kind = static_cast<std::uint32_t>(Kind::close_queue);
+    for (; sent < kRequests; ++sent) {
+      message.header.request = 100 + sent;
+      if (!transport::send_message(client.socket.get(), message)) break;
+    }
+  };
+  std::uint64_t stalled = 0, before = 0;
+  ASSERT_TRUE(until([&] {
+    before = sent;
+    send_more();
+    stalled = sent == before ? stalled + 1 : 0;
+    return stalled == 20;
+  }));
+  ASSERT_LT(sent, kRequests) << "mld reads what it can't answer";
+  ASSERT_TRUE(until([&] {
+    transport::Packet packet;
+    while (transport::receive_packet(client.socket.get(), protocol::kMaxPacket, packet) ==
+           transport::Received::packet) {
+      EXPECT_EQ(packet.kind(), static_cast<std::uint32_t>(Kind::error));
+      EXPECT_EQ(packet.request(), 100 + read++);
+    }
+    send_more();
+    return read == kRequests;
+  })) << read
+      << " of " << kRequests;
+  open_queue(client);
+}
+
 TEST_F(SessionsTest, a_dead_worker_is_told_in_the_page_and_on_the_socket) {
   Client client = open_session();
   open_queue(client);
