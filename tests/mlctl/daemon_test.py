@@ -331,18 +331,28 @@ class Jobs(real_daemon.OnDaemon):
         self.fails(1, "job", "submit", f"{self.folder}/large.toml", text="2 MiB")
         self.fails(1, "job", "submit", write_job(self.folder, "many"), "--devices", "9", text="MLE-0213")
 
+    def follow(self, job):
+        command = [MLCTL, "--socket", self.daemon.admin_socket, "job", "logs", str(job), "--follow"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+
     def test_following_survives_a_restart_of_mld(self):
         job = self.submit(name="long", model="long", epochs=400)
         self.wait_for_state(job["id"], "running")
-        command = [MLCTL, "--socket", self.daemon.admin_socket, "job", "logs", str(job["id"]), "--follow"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as following:
-            self.assertTrue(os.read(following.stdout.fileno(), 1))  # it has begun
+        with self.follow(job["id"]) as early:
+            self.assertTrue(os.read(early.stdout.fileno(), 1))  # it has begun
             self.daemon.stop(signal.SIGKILL)
-            self.daemon.start()
-            out, err = following.communicate(timeout=2 * PATIENCE)
-            self.assertEqual(following.returncode, 0, (out, err))
-            self.assertIn(f"job {job['id']} done", err.decode())
-            self.assertIn("mld is back", err.decode())
+            with self.follow(job["id"]) as late:  # mld is not there when it begins
+                self.assertIn(b"mld is not there: waiting for it", late.stderr.readline())
+                self.daemon.start()
+                for following in (early, late):
+                    out, err = following.communicate(timeout=2 * PATIENCE)
+                    self.assertEqual(following.returncode, 0, (out, err))
+                    self.assertIn(f"job {job['id']} done", err.decode())
+                    self.assertIn("mld is back", err.decode())
+
+    def test_following_gives_up_where_no_mld_can_come(self):
+        self.assert_fails(mlctl("job", "logs", "1", "--follow", "--socket", "/nonexistent/admin.sock"), 3,
+                          "mld is not running")
 
 
 class Clients(real_daemon.OnDaemon):

@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <filesystem>
+#include <memory>
+#include <optional>
 #include <thread>
 
 #include "tools/mlctl/admin/admin_client.h"
@@ -14,36 +17,49 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
 
-// mld's answers, also across its restart.
+// mld's answers, also across its restart. One that was never met is waited for only where its socket could come back,
+// and not long; one that was there, for the time that --timeout gives, and longer while its socket's folder is there.
 class PatientClient {
  public:
-  explicit PatientClient(const Invocation& invocation) : invocation_(invocation) { connect(); }
+  // `met`: it has answered this command already.
+  PatientClient(const Invocation& invocation, bool met) : invocation_(invocation), met_(met) {}
 
   template <class Ask>
   auto ask(const Ask& question) {
-    for (Clock::time_point lost_at{};;) {
+    for (std::optional<Clock::time_point> lost_at;;) {
       try {
-        if (!client_) connect();
+        if (!client_) client_ = std::make_unique<AdminClient>(invocation_.text("--socket"), invocation_.timeout());
         auto answer = question(*client_);
-        if (lost_at != Clock::time_point{}) invocation_.remark("mld is back");
+        if (lost_at) invocation_.remark("mld is back");
+        met_ = true;
         return answer;
       } catch (const Failure& failure) {
-        if (failure.exit != Exit::not_running) throw;
         client_.reset();
-        if (lost_at == Clock::time_point{}) {
-          lost_at = Clock::now();
-          invocation_.remark("mld went away: waiting for it");
-        }
-        if (Clock::now() - lost_at > invocation_.timeout()) throw;
+        if (failure.exit != Exit::not_running) throw;
+        const auto now = Clock::now();
+        if (now - lost_at.value_or(now) >= patience()) throw;
+        if (!lost_at) invocation_.remark(met_ ? "mld went away: waiting for it" : "mld is not there: waiting for it");
+        lost_at = lost_at.value_or(now);
         std::this_thread::sleep_for(kBetweenLooks);
       }
     }
   }
 
  private:
-  void connect() { client_ = std::make_unique<AdminClient>(invocation_.text("--socket"), invocation_.timeout()); }
+  Clock::duration patience() const {
+    const bool may_return = folder_exists();
+    if (!met_) return may_return ? std::chrono::seconds(10) : Clock::duration::zero();
+    return invocation_.timeout() * (may_return ? 4 : 1);
+  }
+  bool folder_exists() const {
+    std::error_code ignored;
+    for (const std::string& path : admin_sockets(invocation_.text("--socket")))
+      if (std::filesystem::exists(std::filesystem::path(path).parent_path(), ignored)) return true;
+    return false;
+  }
 
   const Invocation& invocation_;
+  bool met_;
   std::unique_ptr<AdminClient> client_;
 };
 
@@ -91,8 +107,8 @@ Exit print_log(const Invocation& invocation, std::uint64_t job) {
   }
 }
 
-Exit follow_log(const Invocation& invocation, std::uint64_t job) {
-  PatientClient client(invocation);
+Exit follow_log(const Invocation& invocation, std::uint64_t job, bool submitted) {
+  PatientClient client(invocation, submitted);
   ProgressLine progress;
   for (std::uint64_t offset = 0;;) {
     const admin::ReadJobLogReply part = client.ask([&](AdminClient& mld) { return mld.log(job, offset); });

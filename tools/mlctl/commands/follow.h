@@ -10,7 +10,7 @@ namespace ml::ctl {
 // Prints what there is.
 Exit print_log(const Invocation& invocation, std::uint64_t job);
 // Prints until the job ends: ok when it is done, failure when it failed or was cancelled. An mld that goes away is
-// waited for as long as --timeout says: jobs survive its restart.
-Exit follow_log(const Invocation& invocation, std::uint64_t job);
+// waited for: jobs survive its restart. `submitted`: this command has just done it.
+Exit follow_log(const Invocation& invocation, std::uint64_t job, bool submitted);
 
 }  // namespace ml::ctl

@@ -91,7 +91,7 @@ Exit run_job_submit(const Invocation& invocation) {
     return Exit::ok;
   }
   invocation.remark("job " + std::to_string(job.id()));
-  return follow_log(invocation, job.id());
+  return follow_log(invocation, job.id(), true);
 }
 
 Exit run_job_list(const Invocation& invocation) {
@@ -109,7 +109,7 @@ Exit run_job_show(const Invocation& invocation) {
 
 Exit run_job_logs(const Invocation& invocation) {
   const std::uint64_t id = job_number(invocation.text("JOB"));
-  return invocation.has("--follow") ? follow_log(invocation, id) : print_log(invocation, id);
+  return invocation.has("--follow") ? follow_log(invocation, id, false) : print_log(invocation, id);
 }
 
 Exit run_job_why(const Invocation& invocation) {
