@@ -222,8 +222,8 @@ void RingThread::publish(std::uint64_t now) {
 
 bool RingThread::dispatch(std::uint64_t now) {
   const auto give = [](FairShare::Place& place) -> Task& { return place.queue->give(place); };
+  demand_.update(executors_.busy(), now);  // before they begin: the device is still all the sooner
   const bool executing = executors_.dispatch(now, give);
-  demand_.update(executors_.busy(), now);
   return compilers_.dispatch(now, give) || executing;
 }
 

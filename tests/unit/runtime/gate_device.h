@@ -21,6 +21,10 @@ class Gate {
     changed_.wait(lock, [this] { return open_; });
     --waiting_;
   }
+  bool somebody_waits() {
+    const std::lock_guard lock(mutex_);
+    return waiting_ > 0;
+  }
   // Blocks until somebody stands before the closed gate.
   void wait_for_arrival() {
     std::unique_lock lock(mutex_);

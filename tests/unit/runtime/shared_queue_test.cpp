@@ -173,11 +173,13 @@ bool is_mapped(const void* at) {
 TEST_F(SharedQueues, ArenasAreUnmappedBehindTheirLastUse) {
   SharedQueue queue(worker, session);
   constexpr std::uint64_t kBytes = 1u << 21;
-  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  const Fd file(sealed_memfd(kBytes));
+  const Mapping clients(file, kBytes, PROT_READ | PROT_WRITE);
+  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   const std::uint32_t arena = worker.add_mapped_arena(session, memory, kBytes);
   EXPECT_EQ(runtime::Worker::use_of(session).arena_bytes, kBytes);
   // A copy inside of the arena stands behind an allocation that waits at the gate.
-  auto* table = static_cast<mlring_argument*>(memory);
+  auto* table = static_cast<mlring_argument*>(clients.at);
   for (int i = 0; i < 2; ++i) {
     table[i] = {};
     table[i].direction = i == 0 ? MLRING_IN : MLRING_OUT;
