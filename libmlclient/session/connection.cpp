@@ -37,7 +37,7 @@ void Connection::submit(const std::shared_ptr<Pending>& pending, const mlring_de
 }
 
 std::shared_ptr<Pending> Connection::run(const mlring_descriptor& descriptor) {
-  const auto pending = std::make_shared<Pending>(weak_from_this());
+  auto pending = std::make_shared<Pending>(weak_from_this());
   submit(pending, descriptor);
   queue_.wait(*pending);
   pending->check();

@@ -88,7 +88,7 @@ std::shared_ptr<Connection> SessionCore::connection() {
   const std::lock_guard lock(connecting_);
   if (!connection_->lost()) return connection_;
   // Whoever waited while another thread tried in vain gets its answer.
-  if (failed_attempts_.load(std::memory_order_relaxed) != failed_before) throw *refusal_;
+  if (failed_attempts_.load(std::memory_order_relaxed) != failed_before) throw Error(*refusal_);
   try {
     connect_again();
   } catch (const Error& error) {

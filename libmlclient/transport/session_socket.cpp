@@ -56,7 +56,7 @@ SessionSocket::SessionSocket(UniqueFd socket, std::string name) : socket_(std::m
 void SessionSocket::hang_up() noexcept { shutdown(fd(), SHUT_RDWR); }
 
 void SessionSocket::lost() {
-  if (why_) throw *why_;
+  if (why_) throw Error(*why_);
   throw Error(Code::device_lost, "the daemon at '" + name_ + "' ended this session, or its device was lost");
 }
 
