@@ -62,7 +62,7 @@ install: build ## install everything under PREFIX (default /usr/local; DESTDIR w
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then packaging/after-install.sh; fi
 
 uninstall: ## remove what `make install` wrote, but for mld.toml and the daemon's state
-	grep -v '/mlaccel/mld\.toml$$' $(BUILD)/install_manifest.txt | \
+	grep -v '/etc/mlaccel/mld\.toml$$' $(BUILD)/install_manifest.txt | \
 	  while read -r file; do rm -f "$(DESTDIR)$$file"; done
 
 clean: ## remove everything that was built

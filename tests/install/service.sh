@@ -31,6 +31,9 @@ done
 grep -q '^ExecStart=/usr/sbin/mld --config /etc/mlaccel/mld.toml$' "$root/usr/lib/systemd/system/mld.service" ||
   fail "the unit starts something else: $(grep ExecStart= "$root/usr/lib/systemd/system/mld.service")"
 echo '# edited' >>"$root/etc/mlaccel/mld.toml"
+make -s -C "$(dirname "$0")/../.." uninstall BUILD="$build" DESTDIR="$root"
+left=$(find "$root" ! -type d)
+[[ $left == "$root/etc/mlaccel/mld.toml" ]] || fail "make uninstall leaves, or takes: $left"
 install_to "$root" /usr
 tail -1 "$root/etc/mlaccel/mld.toml" | grep -q '^# edited$' || fail "make install overwrites an edited mld.toml"
 if found=$(grep -lrF "$build" "$root"); then fail "these name the build tree: $found"; fi
