@@ -104,7 +104,7 @@ struct Registry::State : std::enable_shared_from_this<State> {
     });
   }
 
-  void add(const ArrivalPtr& arrival, std::shared_ptr<transport::UniqueFd> file);
+  void add(const ArrivalPtr& arrival, const std::shared_ptr<transport::UniqueFd>& file);
   void try_on_worker(const ArrivalPtr& arrival);
   void publish(const ArrivalPtr& arrival);
   void give_up(const ArrivalPtr& arrival, const Error& error);
@@ -115,7 +115,7 @@ struct Registry::State : std::enable_shared_from_this<State> {
   void ensure_loaded(const Entry& entry, WorkerProcess& worker, std::uint64_t session, Loads::Done done);
 
   Entry entry_of(const ModelVersion& model) const {
-    const Entry entry = library.find(model.id);
+    Entry entry = library.find(model.id);
     if (!entry) throw Error(Code::not_found, "the model is not there any more", model.name);
     return entry;
   }
@@ -134,7 +134,7 @@ struct Registry::State : std::enable_shared_from_this<State> {
 
 // ---- arrival: copy, try, publish
 
-void Registry::State::add(const ArrivalPtr& arrival, std::shared_ptr<transport::UniqueFd> file) {
+void Registry::State::add(const ArrivalPtr& arrival, const std::shared_ptr<transport::UniqueFd>& file) {
   arrivals.insert(arrival);
   background(
       arrival->manifest.owner,

@@ -93,7 +93,7 @@ std::string ModelFolders::version(std::uint32_t owner, const std::string& name, 
 }
 
 std::string ModelFolders::new_incoming() {
-  const std::string path = root_ + "/" + kIncoming + "/" + std::to_string(++incoming_);
+  std::string path = root_ + "/" + kIncoming + "/" + std::to_string(++incoming_);
   if (mkdir(path.c_str(), 0700) != 0) refuse("can't make the folder", path, errno);
   return path;
 }
@@ -150,8 +150,8 @@ void ModelFolders::scan_owner(const std::string& owner, Found& found) {
     return;
   }
   for (const std::string& name : names_in(root_ + "/" + owner)) {
-    const std::string entry = owner + "/" + name;
-    if (valid_name(name) && is_folder(root_ + "/" + entry)) {
+    const std::string entry = fs::path(owner) / name;
+    if (valid_name(name) && is_folder(fs::path(root_) / entry)) {
       scan_name(entry, *uid, name, found);
     } else {
       found.set_aside.push_back(set_aside(entry, "it is not the folder of a model"));
@@ -165,13 +165,13 @@ void ModelFolders::scan_name(const std::string& entry, std::uint32_t owner, cons
     Manifest manifest;
     const std::string problem = version == 0
                                     ? "it is not the folder of a version"
-                                    : problem_of(root_ + "/" + entry + "/" + text, owner, name, version, manifest);
+                                    : problem_of(fs::path(root_) / entry / text, owner, name, version, manifest);
     std::uint64_t& highest = found.highest[{owner, name}];
     highest = std::max(highest, version);
     if (problem.empty()) {
       found.models.push_back(std::move(manifest));
     } else {
-      found.set_aside.push_back(set_aside(entry + "/" + text, problem));
+      found.set_aside.push_back(set_aside(fs::path(entry) / text, problem));
     }
   }
 }

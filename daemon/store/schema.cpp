@@ -62,7 +62,7 @@ void migrate(Database& database, std::uint32_t to) {
                     ", and this mld knows versions up to " + std::to_string(to),
                 database.path(), "it was written by a newer mlaccel: install that one, or give --state another folder");
   }
-  for (std::uint64_t step = version; step < to; ++step) database.execute(kSteps[step]);
+  for (const char* step : schema_steps().subspan(version, to - version)) database.execute(step);
   if (empty) database.execute(("PRAGMA application_id = " + std::to_string(kApplicationId)).c_str());
   if (version != to) database.execute(("PRAGMA user_version = " + std::to_string(to)).c_str());
   transaction.commit();
