@@ -97,6 +97,13 @@ TEST(Human, names_cannot_write_to_the_terminal) {
   EXPECT_EQ(printable("\xc3\xa9"), "\xc3\xa9");
 }
 
+TEST(Human, neither_can_logs) {
+  EXPECT_EQ(printable_lines("a\tb\r\n\033]0;title\007\n\xc2\x9b"
+                            "2J"),
+            "a\tb\r\n\\x1b]0;title\\x07\n\\x9b2J");
+  EXPECT_EQ(printable_lines(""), "");
+}
+
 TEST(Human, cells_say_what_their_unit_means) {
   EXPECT_EQ(human_cell(Value(), Unit::bytes, 0), "-");
   EXPECT_EQ(human_cell(Value(""), Unit::text, 0), "-");

@@ -103,6 +103,7 @@ class Table(Case):
     def test_bad_values_are_refused_with_what_is_expected(self):
         for words, text in ((["status", "-o", "xml"], "one of table, wide, json, yaml, name"),
                             (["status", "-t", "soon"], "500ms, 90s"), (["status", "-t", "-1s"], "500ms, 90s"),
+                            (["status", "-t", "3651d"], "ten years"), (["status", "-t", "9e99s"], "500ms, 90s"),
                             (["status", "--watch=often"], "is not a number"),
                             (["status", "--watch=nan"], "is not a number"),
                             (["job", "show", "twelve"], "whole number"), (["job", "show", "-1"], "-1"),

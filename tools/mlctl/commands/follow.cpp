@@ -17,6 +17,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
 
+// As it is; on a terminal without what would move its cursor: an administrator reads what others' jobs wrote.
+void write_log(const std::string& text) { write_out(isatty(STDOUT_FILENO) != 0 ? printable_lines(text) : text); }
+
 // mld's answers, also across its restart. One that was never met is waited for only where its socket could come back,
 // and not long; one that was there, for the time that --timeout gives, and longer while its socket's folder is there.
 class PatientClient {
@@ -102,7 +105,7 @@ Exit print_log(const Invocation& invocation, std::uint64_t job) {
   for (std::uint64_t offset = 0;;) {
     const admin::ReadJobLogReply part = client.log(job, offset);
     if (part.data().empty()) return Exit::ok;
-    write_out(part.data());
+    write_log(part.data());
     offset = part.offset() + part.data().size();
   }
 }
@@ -114,7 +117,7 @@ Exit follow_log(const Invocation& invocation, std::uint64_t job, bool submitted)
     const admin::ReadJobLogReply part = client.ask([&](AdminClient& mld) { return mld.log(job, offset); });
     if (!part.data().empty()) {
       progress.clear();
-      write_out(part.data());
+      write_log(part.data());
       offset = part.offset() + part.data().size();
       continue;
     }

@@ -19,6 +19,8 @@ std::string human_count(std::uint64_t count);  // "12,345"
 // "\x1b", so that no name can write to the terminal.
 std::string human_cell(const Value& value, Unit unit, std::uint64_t now);
 std::string printable(std::string_view text);
+// The same for text of many lines: line feeds, tabs and carriage returns stay.
+std::string printable_lines(std::string_view text);
 
 // Columns on a terminal that a text takes: its code points.
 std::size_t display_width(std::string_view text);

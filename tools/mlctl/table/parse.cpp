@@ -218,7 +218,9 @@ std::chrono::nanoseconds parse_duration(std::string_view text) {
     total += value * (bare ? 1e9 : unit->second);
     rest.remove_prefix(length);
   }
-  if (total > 9e18) throw wrong();  // 285 years
+  if (total > 3650 * 86400e9) {  // so that times which are added to the clock stay within its range
+    throw Failure(Exit::usage, "'" + std::string(text) + "' is more than ten years", "give a shorter time", "MLE-0001");
+  }
   return std::chrono::nanoseconds(static_cast<std::int64_t>(total));
 }
 
