@@ -10,10 +10,10 @@
 #include "daemon/admin/admin.pb.h"
 #include "daemon/admin/admin_server.h"
 #include "daemon/admin/failure.h"
-#include "daemon/workers/statistics.h"
 #include "daemon/jobs/jobs.h"
 #include "daemon/registry/registry.h"
 #include "daemon/sessions/sessions.h"
+#include "daemon/workers/statistics.h"
 
 namespace ml::daemon {
 

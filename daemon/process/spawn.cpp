@@ -267,8 +267,8 @@ Child spawn(const SpawnOptions& options) {
   if (got != sizeof failure) refuse(options.program, "reading its report", got < 0 ? errno : EIO);
   if (failure.step == Step::directory) {
     throw Error(Code::not_found,
-                "'" + options.program + "' cannot be started: entering its folder '" + options.directory + "': " +
-                    std::strerror(failure.error),
+                "'" + options.program + "' cannot be started: entering its folder '" + options.directory +
+                    "': " + std::strerror(failure.error),
                 "spawn", "make the folder, or let its user enter it");
   }
   refuse(options.program, kStepNames[static_cast<int>(failure.step)], failure.error);

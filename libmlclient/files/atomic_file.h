@@ -7,10 +7,10 @@
 
 namespace ml::files {
 
-// Writes to a temporary file beside `path` (PATH.NUMBER.tmp); commit() makes it the file. Without commit() the temporary
-// goes away and an old file stays as it was; with it the new file has the old one's permissions, and a link still leads
-// to it. Throws no_space when the disk or a limit is full and io otherwise, naming path and reason; only a regular file
-// is ever replaced.
+// Writes to a temporary file beside `path` (PATH.NUMBER.tmp); commit() makes it the file. Without commit() the
+// temporary goes away and an old file stays as it was; with it the new file has the old one's permissions, and a link
+// still leads to it. Throws no_space when the disk or a limit is full and io otherwise, naming path and reason; only a
+// regular file is ever replaced.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);

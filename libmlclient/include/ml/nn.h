@@ -91,7 +91,7 @@ class ML_API Module {
   Tensor& register_parameter(std::string name, Tensor initial);
   Tensor& register_buffer(std::string name, Tensor initial);
   template <class M>
-  M& register_module(std::string name, M module) {
+  M& register_module(std::string name, M module) {  // NOLINT(performance-unnecessary-value-param): it is moved
     auto owned = std::make_shared<M>(std::move(module));
     M& reference = *owned;
     add_module(std::move(name), std::move(owned));

@@ -200,8 +200,9 @@ INSTANTIATE_TEST_SUITE_P(
                 "limits"}));
 
 TEST_F(ConfigTest, cpus_that_mld_may_not_use_are_a_mistake) {
-  EXPECT_EQ(mistakes("[[device]]\nname = \"a\"\ncpus = \"0,65000\""),
-            "1 mistake:\nmld.toml:3: device.cpus: mld can't use 65000; expected some of " + format_cpus(allowed_cpus()));
+  EXPECT_EQ(
+      mistakes("[[device]]\nname = \"a\"\ncpus = \"0,65000\""),
+      "1 mistake:\nmld.toml:3: device.cpus: mld can't use 65000; expected some of " + format_cpus(allowed_cpus()));
 }
 
 TEST_F(ConfigTest, a_syntax_error_names_line_and_column) {
