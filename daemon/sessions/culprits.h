@@ -4,9 +4,9 @@
 
 #include <sys/types.h>
 
-#include <compare>
 #include <cstdint>
 #include <map>
+#include <tuple>
 
 namespace ml::daemon {
 
@@ -15,7 +15,10 @@ struct ProcessIdentity {
   pid_t pid;
   std::uint64_t start_time;  // clock ticks since boot; 0: not known
 
-  auto operator<=>(const ProcessIdentity&) const = default;
+  bool operator==(const ProcessIdentity&) const = default;
+  bool operator<(const ProcessIdentity& other) const {
+    return std::tie(uid, pid, start_time) < std::tie(other.uid, other.pid, other.start_time);
+  }
 };
 ProcessIdentity identify(uid_t uid, pid_t pid);
 

@@ -62,10 +62,11 @@ void Listener::accept_batch() {
 
 bool Listener::refuse_one() {
   reserve_.reset();
-  transport::UniqueFd connection = accept_one(socket_.get());
-  const bool taken = static_cast<bool>(connection);
-  if (taken) crowded_(std::move(connection));
-  connection.reset();
+  bool taken = false;
+  if (transport::UniqueFd connection = accept_one(socket_.get()); connection) {
+    crowded_(std::move(connection));
+    taken = true;
+  }
   reserve_ = transport::UniqueFd(eventfd(0, EFD_CLOEXEC));
   return taken && reserve_;
 }

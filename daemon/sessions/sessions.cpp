@@ -16,8 +16,6 @@
 namespace ml::daemon {
 namespace {
 
-namespace protocol = transport::protocol;
-
 // Connections that are only kept to be told why not; those beyond are told at once.
 constexpr std::size_t kMostRefused = 64;
 // Bounds what lies unread in a client's socket, files too.
