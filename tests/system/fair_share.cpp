@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <memory>
@@ -109,8 +110,10 @@ TEST(Gang, GetsBothDevicesTogetherOrNone) {
   EXPECT_EQ(gang.state(), "done") << gang.log();
   EXPECT_EQ(seen.count(1), 0u) << "it had half of what it needs";
   EXPECT_EQ(seen.count(2), 1u) << "never seen with both";
-  ASSERT_FALSE(reasons.empty());
-  EXPECT_NE(reasons.begin()->find("waits for 2 of 2 cpu devices: "), std::string::npos) << *reasons.begin();
+  // It may start between the look at its state and the question: then the answer says where it runs.
+  EXPECT_TRUE(std::ranges::any_of(reasons, [](const std::string& reason) {
+    return reason.find("waits for 2 of 2 cpu devices: ") != std::string::npos;
+  })) << (reasons.empty() ? "nobody was told why it waits" : *reasons.begin());
   EXPECT_TRUE(single.reaches("running")) << "it goes on behind the gang: " << single.show();
   EXPECT_EQ(single.number("preemptions"), 1u);
   bert.cancel(single);
