@@ -21,6 +21,7 @@ TEST(Json, replaces_bytes_that_are_no_text) {
     const std::string text = ctl::quoted(std::string(bytes) + "x");
     EXPECT_TRUE(text.starts_with("\"\\ufffd")) << text;
     EXPECT_TRUE(text.ends_with("x\"")) << text;
+    EXPECT_FALSE(is_utf8(bytes));
   }
 }
 

@@ -112,7 +112,8 @@ class Table(Case):
                             (["job", "submit", "x", "--devices", "0"], "between 1 and 1024"),
                             (["completion", "tcsh"], "bash, zsh, fish"),
                             (["device", "top", "-o", "json", "--interval", "1ms"], "less than 0.1s"),
-                            (["device", "show", ""], "empty"),
+                            (["device", "show", ""], "empty"), (["device", "show", "\udcff"], "no UTF-8"),
+                            (["job", "submit", "x", "--name", "\udcc3("], "no UTF-8"),
                             (["status", "-o", "json", "-o", "yaml"], "--format"),
                             (["model", "infer", "x", "--top", "1", "--output", "y"], "one of them")):
             with self.subTest(words):

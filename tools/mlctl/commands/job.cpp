@@ -47,6 +47,8 @@ admin::SubmitJobRequest request_for(const Invocation& invocation) {
   const std::filesystem::path path = invocation.text("FILE");
   const std::string text = text_of_file(path.string());
   const std::string directory = std::filesystem::absolute(path).lexically_normal().parent_path().string();
+  if (!is_utf8(directory))
+    throw Error(Code::invalid_argument, "the name of the job file's folder is no UTF-8", {}, "move it to another one");
   const job::Submission submission = job::prepare_submission(text, path.filename().string(), directory);
   invocation.detail("a step needs " + human_bytes(submission.memory_bytes) + " of device memory");
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "ml/error.h"
 #include "tools/mlctl/output/human.h"
@@ -107,7 +108,7 @@ void write_all(int file, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = write(file, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw Error(Code::io, "cannot write the output: error " + std::to_string(errno));
+    if (written < 0) throw Error(Code::io, std::string("cannot write the output: ") + std::strerror(errno));
     text.remove_prefix(static_cast<std::size_t>(written));
   }
 }

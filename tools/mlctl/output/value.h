@@ -48,6 +48,7 @@ Value list_of(const Range& range) {
   return list;
 }
 
+bool is_utf8(std::string_view text);
 // A string literal of JSON, which is one of YAML as well. Bytes that are no UTF-8 become U+FFFD.
 std::string quoted(std::string_view text);
 // Numbers that JSON has no word for (infinity, NaN) are null. `indent` < 0: on one line.

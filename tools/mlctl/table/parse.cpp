@@ -42,7 +42,11 @@ std::string check(Takes takes, const std::string& text) {
       }
     case Takes::format: return format_named(text) ? "" : wants("one of table, wide, json, yaml, name");
     case Takes::shell: return text == "bash" || text == "zsh" || text == "fish" ? "" : wants("one of bash, zsh, fish");
-    default: return text.empty() ? "an empty text is no name" : "";
+    case Takes::file:
+    case Takes::directory: return text.empty() ? "an empty text is no path" : "";
+    default:
+      if (!is_utf8(text)) return "it is no UTF-8";  // mld takes no other names
+      return text.empty() ? "an empty text is no name" : "";
   }
 }
 
