@@ -119,20 +119,21 @@ void read_user_limits(const toml::node& node, Config& config, Mistakes& mistakes
   if (users == nullptr) return mistakes.add(node, "limits.user: expected tables such as [limits.user.NAME]");
   for (const auto& [key, value] : *users) {
     const std::string name(key.str());
+    const std::string where = "limits.user." + name;
     const toml::table* const table = value.as_table();
     if (table == nullptr) {
-      mistakes.add(value, "limits.user." + name + ": expected a table, [limits.user." + name + "]");
+      std::string what = where;
+      mistakes.add(value, what.append(": expected a table, [").append(where).append("]"));
       continue;
     }
-    TomlTable reader(*table, "limits.user." + name + ".", mistakes);
+    TomlTable reader(*table, where + ".", mistakes);
     LimitValues limits = config.limits;
     read_limits(reader, config, limits);
     reader.finish();
     if (const auto uid = uid_of(name))
       config.user_limits[*uid] = limits;
     else
-      mistakes.add(key.source().begin.line,
-                   "limits.user." + name + ": there is no such user; expected a user's name or number");
+      mistakes.add(key.source().begin.line, where + ": there is no such user; expected a user's name or number");
   }
 }
 
