@@ -47,24 +47,24 @@ void FairShare::set_weight(std::uint32_t user, std::uint32_t weight) {
 void FairShare::append(Place& place) {
   const std::size_t at = level(place.priority);
   User& user = *place.user;
-  place.before = user.last[at];
-  place.behind = nullptr;
-  (user.last[at] != nullptr ? user.last[at]->behind : user.first[at]) = &place;
+  place.before_ = user.last[at];
+  place.behind_ = nullptr;
+  (user.last[at] != nullptr ? user.last[at]->behind_ : user.first[at]) = &place;
   user.last[at] = &place;
 }
 
 void FairShare::remove(Place& place) {
   const std::size_t at = level(place.priority);
   User& user = *place.user;
-  (place.before != nullptr ? place.before->behind : user.first[at]) = place.behind;
-  (place.behind != nullptr ? place.behind->before : user.last[at]) = place.before;
+  (place.before_ != nullptr ? place.before_->behind_ : user.first[at]) = place.behind_;
+  (place.behind_ != nullptr ? place.behind_->before_ : user.last[at]) = place.before_;
 }
 
 void FairShare::wait(Place& place) {
-  if (place.waits) return;
+  if (place.waits_) return;
   User& user = *place.user;
   if (user.waiting == 0 && user.given == 0) user.time = std::max(user.time, now_);
-  place.waits = true;
+  place.waits_ = true;
   append(place);
   ++user.waiting;
   ++waiting_at_[level(place.priority)];
@@ -72,8 +72,8 @@ void FairShare::wait(Place& place) {
 }
 
 void FairShare::stop_waiting(Place& place) {
-  if (!place.waits) return;
-  place.waits = false;
+  if (!place.waits_) return;
+  place.waits_ = false;
   remove(place);
   --place.user->waiting;
   --waiting_at_[level(place.priority)];

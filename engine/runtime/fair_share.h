@@ -29,9 +29,9 @@ class FairShare {
 
    private:
     friend class FairShare;
-    Place* before = nullptr;
-    Place* behind = nullptr;
-    bool waits = false;
+    Place* before_ = nullptr;
+    Place* behind_ = nullptr;
+    bool waits_ = false;
   };
 
   // Between joining and leaving a place may wait. Users are known by number.
