@@ -28,6 +28,7 @@ constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kNoticeNs = 10 * kSecond;  // mld-job has to end when its worker is gone
 constexpr std::uint64_t kCloseNs = 5 * kSecond;    // a worker has to end a session whose client is gone
 constexpr std::size_t kMaxFailure = 4096;
+constexpr int kLastReads = 256;  // more than a pipe holds (1 MiB) or a socket
 
 [[noreturn]] void refuse(const char* what) {
   throw Error(Code::io, std::string(what) + " failed: " + std::strerror(errno));
@@ -239,10 +240,9 @@ void JobProcesses::State::child_ended() {
   child_running = false;
   while (waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
   }
-  while (output && read_output()) {
-  }
-  while (control && read_control()) {
-  }
+  // Whatever the process had said before it ended. Others that hold the other ends may say more, and for ever.
+  for (int reads = 0; reads < kLastReads && output && read_output(); ++reads) continue;
+  for (int reads = 0; reads < kLastReads && control && read_control(); ++reads) continue;
   if (timer) loop.cancel(*timer);
   timer = loop.after(kCloseNs, alive([](State& state) {
                        if (state.session_open && state.worker) state.worker->kill();
@@ -340,7 +340,7 @@ void JobProcesses::stop(protocol::StopReason reason, std::uint64_t grace_ns) {
   message.header.kind = static_cast<std::uint32_t>(protocol::Kind::stop);
   message.reason = static_cast<std::uint32_t>(reason);
   if (state_->control) transport::send_message(state_->control.get(), message);
-  state_->kill_child_after(grace_ns);
+  if (state_->child_running) state_->kill_child_after(grace_ns);  // else the timer watches its worker
 }
 
 void JobProcesses::kill() { state_->send_signal(SIGKILL); }

@@ -1,9 +1,12 @@
 #include "daemon/jobs/jobs.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <array>
 #include <ctime>
 #include <filesystem>
+#include <utility>
 
 #include "daemon/jobs/jobs_state.h"
 
@@ -120,7 +123,14 @@ JobView Jobs::State::view(const Entry& entry) const {
 void Jobs::State::save(Entry& entry) {
   entry.stored.state = job_state_name(entry.state);
   entry.stored_at = monotonic_ns();
-  store.update_job(entry.stored);
+  try {
+    store.update_job(entry.stored);
+    if (std::exchange(entry.unsaved, false)) spdlog::info("job {} is stored again", entry.stored.id);
+  } catch (const Error& error) {
+    if (!std::exchange(entry.unsaved, true))
+      spdlog::error("job {} could not be stored and is tried again: {}", entry.stored.id, error.what());
+    tick_soon();
+  }
 }
 
 void Jobs::State::set(Entry& entry, JobState state, const std::string& reason) {
@@ -153,8 +163,12 @@ void Jobs::State::forget_old(std::uint32_t uid) {
     // Not now: the job that has just ended is still being looked at.
     loop.post([this, id, alive = std::weak_ptr(lives)] {
       if (alive.expired()) return;
+      try {
+        store.remove_job(id);
+      } catch (const Error& error) {
+        return spdlog::error("job {} could not be forgotten: {}", id, error.what());  // the next that ends tries again
+      }
       JobLog::remove(folder(id));
-      store.remove_job(id);
       jobs.erase(id);
     });
   }

@@ -30,6 +30,7 @@ struct Jobs::State {
     std::uint64_t accounted_until = 0;
     std::uint64_t not_before = 0;  // after a failure
     std::uint64_t stored_at = 0;
+    bool unsaved = false;  // the store refused the last change
     std::uint32_t failures_in_a_row = 0;
     std::uint64_t checkpoint_at_failure = 0;
     std::string why;
@@ -54,6 +55,7 @@ struct Jobs::State {
   void note(Entry& entry, const std::string& text);  // a line of mld's in the job's log
   JobView view(const Entry& entry) const;
   void set(Entry& entry, JobState state, const std::string& reason);  // stored at once
+  // A store that refuses (a full disk) must not end mld: tick() tries again.
   void save(Entry& entry);
   void end(Entry& entry, JobState state, const std::string& reason);
   void forget_old(std::uint32_t uid);
@@ -74,6 +76,7 @@ struct Jobs::State {
   void account_all();
   void save_usage(std::uint32_t uid);
   void tick();
+  void tick_soon();
   void finish_draining();
 
   Loop& loop;

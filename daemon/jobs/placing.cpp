@@ -1,4 +1,6 @@
 // Who runs where: feeds the scheduler, does what it says, and counts what everybody used.
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "daemon/jobs/jobs_state.h"
@@ -120,7 +122,7 @@ void Jobs::State::look() {
     stop(entry, job_protocol::StopReason::preempted, After::queue);
   }
   for (const Decision::Start& start : decision.start) this->start(jobs.at(start.job), start.devices);
-  if (!tick_timer && any_waits()) tick_timer = loop.after(kTickNs, [this] { tick(); });
+  if (any_waits()) tick_soon();
   std::uint64_t next = decision.look_again_at;
   for (auto& [id, entry] : jobs) {
     if (entry.state == JobState::queued && entry.not_before > now && (next == 0 || entry.not_before < next))
@@ -242,7 +244,11 @@ void Jobs::State::account_all() {
 
 void Jobs::State::save_usage(std::uint32_t uid) {
   const std::uint64_t now = realtime_ns();
-  store.set_usage({uid, usage[uid].at(now), now});
+  try {
+    store.set_usage({uid, usage[uid].at(now), now});
+  } catch (const Error& error) {  // the next account has this one in it
+    spdlog::warn("what uid {} used could not be stored: {}", uid, error.what());
+  }
 }
 
 void Jobs::State::tick() {
@@ -250,15 +256,19 @@ void Jobs::State::tick() {
   account_all();
   bool any = false;
   for (auto& [id, entry] : jobs) {
-    if (!entry.processes) continue;
+    if (!entry.processes && !entry.unsaved) continue;
     any = true;
-    if (monotonic_ns() - entry.stored_at < kSaveNs) continue;
+    if (!entry.unsaved && monotonic_ns() - entry.stored_at < kSaveNs) continue;
     save(entry);
     save_usage(entry.stored.uid);
   }
   // Memory that serving gives back and clocks that are set come without an event.
   if (any_waits()) look_soon();
-  if (any || any_waits()) tick_timer = loop.after(kTickNs, [this] { tick(); });
+  if (any || any_waits()) tick_soon();
+}
+
+void Jobs::State::tick_soon() {
+  if (!tick_timer) tick_timer = loop.after(kTickNs, [this] { tick(); });
 }
 
 void Jobs::State::finish_draining() {

@@ -223,6 +223,8 @@ void Session::worker_died(const std::string& how) {
   charges_.sessions = sessions;
   spdlog::debug("session {} of uid {} (pid {}) lost its device: {}", id_, peer_.uid, peer_.pid, how);
   answer(0, Kind::device_lost, protocol::DeviceLost{.generation = generation_});
+  // A job has this worker alone. Whoever else got hold of its socket is not to keep its devices by it.
+  if (job_ && phase_ == Phase::lost) begin_closing();
 }
 
 }  // namespace ml::daemon

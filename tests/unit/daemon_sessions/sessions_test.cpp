@@ -340,6 +340,24 @@ TEST_F(SessionsTest, a_jobs_session_has_the_jobs_worker_and_does_not_count) {
   EXPECT_TRUE(closed);
 }
 
+TEST_F(SessionsTest, a_job_whose_worker_died_is_told_so_and_whoever_holds_its_socket_keeps_nothing_open) {
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+  Client client{UniqueFd(ends[0])};
+  FakeWorker training;
+  bool closed = false;
+  sessions->adopt(UniqueFd(ends[1]), {1234, 1234, getpid(), false},
+                  {.job = 12, .worker = &training, .device = "cpu0", .on_closed = [&] { closed = true; }});
+  client.hello();
+  ASSERT_TRUE(until([&] { return training.requests.size() == 1; }));
+  done(training.requests.front());
+  expect<protocol::Welcome>(client, Kind::welcome, 1);
+  sessions->worker_died(training, "killed by signal 9");
+  EXPECT_TRUE(closed);
+  expect<protocol::DeviceLost>(client, Kind::device_lost, 0);
+  EXPECT_FALSE(receive(client).has_value());
+}
+
 TEST_F(SessionsTest, a_job_whose_worker_died_before_hello_is_told_so) {
   int ends[2];
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
