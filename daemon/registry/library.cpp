@@ -55,6 +55,11 @@ const StoredAlias* Library::alias(std::uint32_t owner, const std::string& name, 
   return found == of_model->second.end() ? nullptr : &found->second;
 }
 
+std::size_t Library::alias_count(std::uint32_t owner, const std::string& name) const {
+  const auto of_model = aliases_.find({owner, name});
+  return of_model == aliases_.end() ? 0 : of_model->second.size();
+}
+
 void Library::tell_aliases(const Key& key) {
   const auto found = all_.find(key);
   if (found == all_.end()) return;

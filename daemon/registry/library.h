@@ -44,6 +44,7 @@ class Library {
   void set_alias(const StoredAlias& alias);
   // Null: never set.
   const StoredAlias* alias(std::uint32_t owner, const std::string& name, const std::string& alias) const;
+  std::size_t alias_count(std::uint32_t owner, const std::string& name) const;
 
  private:
   using Key = std::pair<std::uint32_t, std::string>;  // owner, name

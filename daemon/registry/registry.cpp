@@ -26,6 +26,7 @@ namespace protocol = worker_protocol;
 namespace {
 
 constexpr unsigned kThreads = 4;
+constexpr std::size_t kMostAliases = 64;  // of one model beside "latest"; each is stored for ever
 
 std::uint64_t realtime_ns() {
   timespec now{};
@@ -355,6 +356,10 @@ void Registry::promote(const ModelVersion& model, const std::string& alias, cons
   if (const StoredAlias* now = state_->library.alias(model.owner, model.name, name)) {
     if (now->version == model.version) return;
     moved.previous = now->version;
+  } else if (name != kLatest && state_->library.alias_count(model.owner, model.name) >= kMostAliases) {
+    throw Error(Code::no_space,
+                "'" + model.name + "' has " + std::to_string(kMostAliases) + " aliases, and may have no more", {},
+                "move one that it has");
   } else if (name == kLatest) {
     // Until it is set it means the newest.
     const ModelVersion& newest = state_->library.newest(model.owner, model.name)->model;

@@ -103,6 +103,20 @@ TEST_F(NamesTest, RollbackGoesToWhatTheAliasMeantBefore) {
   EXPECT_EQ(refusal([&] { registry->rollback("fashion:1", "prod", anna); }).code(), Code::invalid_argument);
 }
 
+TEST_F(NamesTest, AModelHasAtMost64AliasesBesideLatest) {
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(add(anna, "fashion").value);
+  const auto promote = [&](int version, const std::string& alias) {
+    registry->promote(registry->find("fashion:" + std::to_string(version), anna), alias, anna);
+  };
+  for (int i = 0; i < 64; ++i) promote(1, "alias" + std::to_string(i));
+  const Error error = refusal([&] { promote(1, "alias64"); });
+  EXPECT_EQ(error.code(), Code::no_space);
+  EXPECT_NE(error.message().find("64 aliases"), std::string::npos) << error.what();
+  promote(1, "latest");   // always
+  promote(2, "alias63");  // what it has moves all the same
+  EXPECT_EQ(version_of("fashion@alias63", anna), 2u);
+}
+
 TEST_F(NamesTest, ARollbackToAVersionThatIsGoneChangesNothing) {
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(add(anna, "fashion").value);
   registry->promote(registry->find("fashion:1", anna), "prod", anna);
