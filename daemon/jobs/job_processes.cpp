@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <optional>
@@ -23,10 +24,12 @@ namespace {
 
 using transport::UniqueFd;
 namespace protocol = job_protocol;
+using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kNoticeNs = 10 * kSecond;  // mld-job has to end when its worker is gone
-constexpr std::uint64_t kCloseNs = 5 * kSecond;    // a worker has to end a session whose client is gone
+constexpr std::uint64_t kLongestGraceNs = 365 * 24 * 3600 * kSecond;
+constexpr std::uint64_t kCloseNs = 5 * kSecond;  // a worker has to end a session whose client is gone
 constexpr std::size_t kMaxFailure = 4096;
 constexpr int kLastReads = 256;  // more than a pipe holds (1 MiB) or a socket
 
@@ -146,6 +149,7 @@ struct JobProcesses::State : std::enable_shared_from_this<State> {
   Child child;
   UniqueFd control, output;
   std::optional<Loop::TimerId> timer;
+  Clock::time_point kill_at;  // while there is a timer and the child runs
   bool session_open = false, child_running = false, over = false;
   int status = 0;            // of the child, as wait() gives it
   std::string failure;       // what mld-job said
@@ -265,9 +269,13 @@ void JobProcesses::State::send_signal(int number) const {
   if (child_running) ::kill(child.pid, number);
 }
 
+// The earliest time counts: being asked to stop again puts nothing off.
 void JobProcesses::State::kill_child_after(std::uint64_t ns) {
+  const Clock::time_point at = Clock::now() + std::chrono::nanoseconds(std::min(ns, kLongestGraceNs));
+  if (timer && kill_at <= at) return;
   if (timer) loop.cancel(*timer);
-  timer = loop.after(ns, alive([](State& state) { state.send_signal(SIGKILL); }));
+  kill_at = at;
+  timer = loop.after(std::min(ns, kLongestGraceNs), alive([](State& state) { state.send_signal(SIGKILL); }));
 }
 
 void JobProcesses::State::finish_if_over() {

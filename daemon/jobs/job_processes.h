@@ -41,7 +41,7 @@ class JobProcesses {
   JobProcesses(const JobProcesses&) = delete;
   JobProcesses& operator=(const JobProcesses&) = delete;
 
-  // Asks mld-job to write a checkpoint and end; kills it after `grace_ns`.
+  // Asks mld-job to write a checkpoint and end; kills it after the shortest `grace_ns` of all calls.
   void stop(job_protocol::StopReason reason, std::uint64_t grace_ns);
   void kill();
   WorkerProcess* worker() const;  // null when it has died
