@@ -56,7 +56,9 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
 
 std::optional<std::uint64_t> parse_duration(std::string_view text) {
   static constexpr std::array<Unit, 4> kUnits = {{{"ms", 1}, {"s", 1e3}, {"min", 60e3}, {"h", 3600e3}}};
-  return parse_quantity(text, kUnits);
+  constexpr std::uint64_t kCentury = 100ull * 366 * 24 * 3600 * 1000;  // any more, as ns, would leave 64 bits
+  const std::optional<std::uint64_t> ms = parse_quantity(text, kUnits);
+  return ms && *ms <= kCentury ? ms : std::nullopt;
 }
 
 std::optional<double> parse_percent(std::string_view text) {

@@ -13,7 +13,7 @@ inline constexpr std::uint64_t kUnlimited = ~std::uint64_t{0};
 
 // "4096", "64KiB", "1.5GiB", "8GB"; nothing for what is none of these, or too large.
 std::optional<std::uint64_t> parse_bytes(std::string_view text);
-// "500ms", "30s", "5min", "2h", in milliseconds.
+// "500ms", "30s", "5min", "2h", in milliseconds; nothing for what is none of these, or more than a century.
 std::optional<std::uint64_t> parse_duration(std::string_view text);
 // "0-3,8": ascending, each once.
 std::optional<std::vector<int>> parse_cpus(std::string_view text);

@@ -22,7 +22,8 @@ TEST(UnitsTest, durations) {
   EXPECT_EQ(parse_duration("30s"), 30'000u);
   EXPECT_EQ(parse_duration("1.5min"), 90'000u);
   EXPECT_EQ(parse_duration("2h"), 7'200'000u);
-  for (const char* wrong : {"", "30", "30S", "-1s", "s"}) EXPECT_EQ(parse_duration(wrong), std::nullopt) << wrong;
+  for (const char* wrong : {"", "30", "30S", "-1s", "s", "6000000h", "20000000000000ms"})
+    EXPECT_EQ(parse_duration(wrong), std::nullopt) << wrong;
 }
 
 TEST(UnitsTest, cpu_lists) {
