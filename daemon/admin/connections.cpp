@@ -43,9 +43,9 @@ std::string system_error() { return std::generic_category().message(errno); }
 // What the thread that accepts knows; nobody else touches it while that thread runs.
 class Connections::Acceptor {
  public:
-  Acceptor(ConnectionLimits limits, std::string admin_group, MakeService make_service)
+  Acceptor(ConnectionLimits limits, const std::string& admin_group, MakeService make_service)
       : limits_(limits),
-        admin_group_(std::move(admin_group)),
+        admin_group_(group_id(admin_group)),
         make_service_(std::move(make_service)),
         epoll_(epoll_create1(EPOLL_CLOEXEC)),
         stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -103,7 +103,7 @@ class Connections::Acceptor {
   void hung_up(int fd);
 
   const ConnectionLimits limits_;
-  const std::string admin_group_;
+  const std::optional<gid_t> admin_group_;
   const MakeService make_service_;
   UniqueFd epoll_, stop_;
   std::vector<UniqueFd> listeners_;
@@ -229,8 +229,8 @@ void Connections::Acceptor::hung_up(int fd) {
   if (server != servers_.end() && server->second.id == id) --server->second.connections;
 }
 
-Connections::Connections(ConnectionLimits limits, std::string admin_group, MakeService make_service)
-    : acceptor_(std::make_unique<Acceptor>(limits, std::move(admin_group), std::move(make_service))) {}
+Connections::Connections(ConnectionLimits limits, const std::string& admin_group, MakeService make_service)
+    : acceptor_(std::make_unique<Acceptor>(limits, admin_group, std::move(make_service))) {}
 
 Connections::~Connections() { stop(); }
 

@@ -29,7 +29,7 @@ class Connections {
   // from the thread that accepts.
   using MakeService = std::function<std::unique_ptr<grpc::Service>(const Peer& caller, bool crowded)>;
 
-  Connections(ConnectionLimits limits, std::string admin_group, MakeService make_service);
+  Connections(ConnectionLimits limits, const std::string& admin_group, MakeService make_service);
   ~Connections();
   Connections(const Connections&) = delete;
 

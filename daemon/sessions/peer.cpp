@@ -37,6 +37,8 @@ std::vector<gid_t> groups_of(int socket) {
   }
 }
 
+}  // namespace
+
 std::optional<gid_t> group_id(const std::string& name) {
   std::vector<char> buffer(1024);
   for (;;) {
@@ -50,19 +52,15 @@ std::optional<gid_t> group_id(const std::string& name) {
   }
 }
 
-}  // namespace
-
-Peer peer_of(int socket, const std::string& admin_group) {
+Peer peer_of(int socket, std::optional<gid_t> admin_group) {
   ucred credentials{};
   socklen_t bytes = sizeof credentials;
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) != 0) refuse("can't read its credentials");
   Peer peer{credentials.uid, credentials.gid, credentials.pid, false};
   peer.admin = peer.uid == 0 || peer.uid == geteuid();
-  if (!peer.admin) {
-    if (const std::optional<gid_t> admins = group_id(admin_group)) {
-      const std::vector<gid_t> groups = groups_of(socket);
-      peer.admin = peer.gid == *admins || std::find(groups.begin(), groups.end(), *admins) != groups.end();
-    }
+  if (!peer.admin && admin_group) {
+    const std::vector<gid_t> groups = groups_of(socket);
+    peer.admin = peer.gid == *admin_group || std::find(groups.begin(), groups.end(), *admin_group) != groups.end();
   }
   return peer;
 }

@@ -51,6 +51,7 @@ struct Sessions::State {
   Culprits culprits;
   Disposal disposal;
   SessionEnvironment environment;
+  const std::optional<gid_t> admin_group = group_id(environment.config.admin_group);
   std::map<std::uint64_t, std::shared_ptr<Session>> sessions;
   std::set<std::uint64_t> refused;
   std::uint64_t last_id = 0;
@@ -60,7 +61,7 @@ struct Sessions::State {
 void Sessions::State::accept(transport::UniqueFd socket) {
   setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &kSocketBuffer, sizeof kSocketBuffer);
   try {
-    const Peer peer = peer_of(socket.get(), environment.config.admin_group);
+    const Peer peer = peer_of(socket.get(), admin_group);
     if (disposal.overdue(peer.uid))
       return refuse_at_once(std::move(socket),
                             Error(Code::again, "files that this user has sent still wait to be closed", "HELLO",

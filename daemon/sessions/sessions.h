@@ -24,8 +24,10 @@ struct Peer {
   pid_t pid;
   bool admin;  // root, mld's own uid, or of the admin group
 };
+// The number of a group; nothing when there is no such group. May ask a directory service: once, when mld starts.
+std::optional<gid_t> group_id(const std::string& name);
 // SO_PEERCRED and SO_PEERGROUPS of a connected socket. Throws io.
-Peer peer_of(int socket, const std::string& admin_group);
+Peer peer_of(int socket, std::optional<gid_t> admin_group);
 
 // What is shown of a session.
 struct SessionInfo {
