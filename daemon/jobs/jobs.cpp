@@ -47,8 +47,9 @@ std::string printable(std::string text) {
 }
 
 [[noreturn]] void wrong_state(std::uint64_t id, JobState state, const char* wanted) {
+  const std::string is = "job " + std::to_string(id) + " is " + std::string(job_state_name(state));
   throw Error(Code::invalid_argument,
-              "job " + std::to_string(id) + " is " + std::string(job_state_name(state)) + ", so it can't be " + wanted);
+              job_state_name(state) == wanted ? is + " already" : is + ", so it can't be " + wanted);
 }
 
 void check_request(const Peer& owner, const StoredJob& job) {

@@ -191,7 +191,7 @@ std::string amount(const Limit& limit, std::uint64_t value) {
 }
 
 constexpr Column kLimitColumns[] = {
-    {"name", "LIMIT", Unit::text, "What is limited.", of<&Limit::name>},
+    {"name", "NAME", Unit::text, "What is limited.", of<&Limit::name>},
     {"used", "USED", Unit::count, "How much the user holds, in `unit`.", of<&Limit::used>, data},
     {"limit", "MOST", Unit::count, "How much the user may hold, in `unit`; null: as much as there is.",
      [](const void* l) { return unlimited(as<Limit>(l)) ? Value() : Value(as<Limit>(l).limit()); }, data, true},
