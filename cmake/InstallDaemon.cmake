@@ -17,7 +17,8 @@ if(NOT TARGET mld)
 endif()
 
 install(FILES packaging/sysusers.d/mlaccel.conf DESTINATION lib/sysusers.d)
-install(FILES packaging/mld.toml README.md docs/jobs.md docs/security.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+install(FILES packaging/mld.toml README.md docs/guide.md docs/jobs.md docs/mlctl.md docs/onnx.md docs/security.md
+        DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 string(CONFIGURE [[
   set(SBIN_DIR "${CMAKE_INSTALL_PREFIX}/@CMAKE_INSTALL_SBINDIR@")
   set(DOC_DIR "${CMAKE_INSTALL_PREFIX}/@CMAKE_INSTALL_DOCDIR@")

@@ -100,8 +100,7 @@ AdminClient::AdminClient(const std::string& named_socket, std::chrono::nanosecon
     Connected connected = connect_to(path, timeout);
     if (connected.error == EACCES || connected.error == EPERM) {
       throw Failure(Exit::denied, "you may not connect to mld's socket " + path,
-                    "it belongs to another user's mld, or to the group mlaccel: `mlctl doctor` says which groups you "
-                    "need",
+                    "it is of another user's mld; the machine's is open to all of its users",
                     std::string(daemon::code_of(Code::denied)));
     }
     if (connected.error == EAGAIN) {
