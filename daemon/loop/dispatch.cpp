@@ -1,5 +1,6 @@
 #include "daemon/loop/dispatch.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -7,10 +8,24 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <exception>
 
 #include "ml/error.h"
 
 namespace ml::daemon {
+namespace {
+
+// What goes wrong in one function (no memory, a defect of ours) ends that function and not everybody's daemon.
+template <class F>
+void guarded(const F& function) {
+  try {
+    function();
+  } catch (const std::exception& error) {
+    spdlog::critical("something was left half done, which is a defect of mld: {}", error.what());
+  }
+}
+
+}  // namespace
 
 DispatchingLoop::DispatchingLoop() : bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!bell_) throw Error(Code::io, std::string("eventfd: ") + std::strerror(errno), "event loop");
@@ -86,7 +101,7 @@ void DispatchingLoop::run() {
       const auto found = watches_.find(fd_of(item.token));
       if (found == watches_.end() || found->second.token != item.token) continue;
       const std::shared_ptr<Ready> ready = found->second.ready;
-      (*ready)(item.events);
+      guarded([&] { (*ready)(item.events); });
       const auto still = watches_.find(fd_of(item.token));
       if (still != watches_.end() && still->second.token == item.token) handled(item.token, still->second.events);
     }
@@ -102,7 +117,7 @@ void DispatchingLoop::run_posted() {
     const std::lock_guard lock(mutex_);
     batch.swap(posted_);
   }
-  for (const auto& function : batch) function();
+  for (const auto& function : batch) guarded(function);
 }
 
 void DispatchingLoop::run_timers() {
@@ -113,7 +128,7 @@ void DispatchingLoop::run_timers() {
     if (first->first.first > due || first->first.second > newest) break;
     deadlines_.erase(first->first.second);
     const auto timer = timers_.extract(first);
-    timer.mapped()();
+    guarded(timer.mapped());
   }
 }
 

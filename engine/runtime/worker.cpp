@@ -98,8 +98,15 @@ Queue& Worker::attach_queue(Session& session, std::unique_ptr<QueueMemory> memor
       throw Error(Code::no_space, "a session may have " + std::to_string(session.limits.queues) + " queues", {},
                   "destroy one that isn't used any more");
     }
+    session.queues.reserve(session.queues.size() + 1);
     queue->handle = add_handle(session, {.queue = queue});
-    thread_->add_queue(*queue);
+    try {
+      thread_->add_queue(*queue);
+    } catch (...) {  // the queue goes, and nothing may name it
+      session.handles.retire(queue->handle);
+      session.handles.recycle(queue->handle.index);
+      throw;
+    }
     session.queues.push_back(std::move(created));
     return true;
   });

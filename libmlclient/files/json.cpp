@@ -70,7 +70,7 @@ class Parser {
       std::string name = string();
       if (!names.insert(name).second) fail("the name '" + name + "' is there twice");
       expect(':');
-      members.emplace_back(std::move(name), value(depth + 1));
+      members.push_back({std::move(name), value(depth + 1)});
     } while (take(','));
     expect('}');
     return members;

@@ -11,8 +11,9 @@
 namespace ml::files {
 
 struct Json;
+struct JsonMember;
 using JsonArray = std::vector<Json>;
-using JsonObject = std::vector<std::pair<std::string, Json>>;  // in order, names unique
+using JsonObject = std::vector<JsonMember>;  // in order, names unique
 
 struct Json {
   std::variant<std::nullptr_t, bool, double, std::string, JsonArray, JsonObject> value;
@@ -23,6 +24,10 @@ struct Json {
   }
   // The member of that name of an object; null when there is none.
   const Json* find(std::string_view name) const;
+};
+struct JsonMember {
+  std::string name;
+  Json value;
 };
 
 // Throws corrupt with the offset of the first mistake; values nest at most 16 deep.

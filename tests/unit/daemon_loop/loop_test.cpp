@@ -11,6 +11,10 @@
 #include <array>
 #include <atomic>
 #include <map>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "libmlclient/transport/unique_fd.h"
@@ -70,6 +74,27 @@ TEST_P(LoopTest, calls_while_the_event_holds) {
   });
   loop_->run();
   EXPECT_EQ(calls, 3);
+}
+
+TEST_P(LoopTest, a_function_that_throws_ends_alone) {
+  const Pair pair = make_pair_of_sockets();
+  send_byte(pair.theirs);
+  std::string ran;
+  loop_->watch(pair.ours.get(), EPOLLIN, [&](std::uint32_t) {
+    take_byte(pair.ours.get());
+    loop_->post([&] { ran += "after the watch, "; });
+    loop_->post([] { throw std::bad_alloc(); });
+    loop_->after(0, [&] {
+      loop_->after(0, [&] {
+        ran += "after the timer";
+        loop_->stop();
+      });
+      throw std::runtime_error("a timer that fails");
+    });
+    throw std::runtime_error("a watch that fails");
+  });
+  loop_->run();
+  EXPECT_EQ(ran, "after the watch, after the timer");
 }
 
 TEST_P(LoopTest, is_quiet_once_the_event_is_gone) {
