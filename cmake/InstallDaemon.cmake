@@ -17,8 +17,9 @@ if(NOT TARGET mld)
 endif()
 
 install(FILES packaging/sysusers.d/mlaccel.conf DESTINATION lib/sysusers.d)
-install(FILES packaging/mld.toml README.md docs/guide.md docs/jobs.md docs/mlctl.md docs/onnx.md docs/security.md
-        DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+# As in the source tree, so that the README's links lead somewhere.
+install(FILES packaging/mld.toml README.md CONTRIBUTING.md LICENSE-MIT LICENSE-APACHE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN CMakeLists.txt EXCLUDE PATTERN "*.sh" EXCLUDE)
 string(CONFIGURE [[
   set(SBIN_DIR "${CMAKE_INSTALL_PREFIX}/@CMAKE_INSTALL_SBINDIR@")
   set(DOC_DIR "${CMAKE_INSTALL_PREFIX}/@CMAKE_INSTALL_DOCDIR@")

@@ -24,7 +24,9 @@ Identity look_up(const std::string& who, const Lookup& lookup) {
     throw Error(Code::io, "the user database cannot be read: " + std::string(std::strerror(error)), who);
   }
   if (found == nullptr) {
-    throw Error(Code::not_found, "there is no " + who, "the user database", "make the user, or name another one");
+    throw Error(Code::not_found, "there is no " + who, "the user database",
+                "make the user (systemd-sysusers makes those of an installed mld), or name another one: worker_user in "
+                "mld.toml is whom workers run as");
   }
   Identity identity{found->pw_uid, found->pw_gid, std::vector<gid_t>(16)};
   int count = static_cast<int>(identity.groups.size());
