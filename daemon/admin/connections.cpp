@@ -5,6 +5,7 @@
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -35,8 +36,16 @@ constexpr int kLargestMessage = 256 << 10;  // a job's specification and what go
 constexpr int kStreams = 16;                // calls at once on one connection
 constexpr int kIdleMs = 15 * 60 * 1000;
 constexpr int kPauseMs = 100;  // without fds or memory to accept with
+// What calls have freed stays in the gaps of the heap, for ever if nobody asks: it is looked at so often while there
+// are connections, and once behind the last.
+constexpr auto kTidy = std::chrono::seconds(1);
+constexpr std::size_t kGaps = 16 << 20;
 
 std::string system_error() { return std::generic_category().message(errno); }
+
+void tidy_heap() {
+  if (mallinfo2().fordblks > kGaps) malloc_trim(0);
+}
 
 }  // namespace
 
@@ -107,7 +116,9 @@ class Connections::Acceptor {
   const MakeService make_service_;
   UniqueFd epoll_, stop_;
   std::vector<UniqueFd> listeners_;
-  bool paused_ = false;      // accepting
+  bool paused_ = false;  // accepting
+  bool tidied_ = true;   // behind the last connection
+  std::chrono::steady_clock::time_point tidied_at_{};
   std::uint64_t clock_ = 0;  // counts connections and servers
   std::map<Who, Server> servers_;
   std::map<uid_t, std::size_t> per_uid_;
@@ -117,7 +128,13 @@ class Connections::Acceptor {
 void Connections::Acceptor::run() {
   std::array<epoll_event, 64> events;
   for (bool stopping = false; !stopping;) {
-    const int count = epoll_wait(epoll_.get(), events.data(), events.size(), paused_ ? kPauseMs : -1);
+    const int patience = paused_ ? kPauseMs : tidied_ ? -1 : static_cast<int>(std::chrono::milliseconds(kTidy).count());
+    const int count = epoll_wait(epoll_.get(), events.data(), events.size(), patience);
+    if (const auto now = std::chrono::steady_clock::now(); !tidied_ && now - tidied_at_ >= kTidy) {
+      tidy_heap();
+      tidied_at_ = now;
+      tidied_ = connections_.empty();
+    }
     if (std::exchange(paused_, false)) accept_again();
     bool accepts = false;
     // Those that went first, so that they don't count against those that come.
@@ -179,6 +196,7 @@ void Connections::Acceptor::serve(UniqueFd socket) {
   watch(fd, EPOLLRDHUP);
   connections_.emplace(fd, Connection{std::move(watched), who, server.id});
   ++per_uid_[peer.uid];
+  tidied_ = false;
   ++server.connections;
   server.used = ++clock_;
   grpc::AddInsecureChannelFromFd(server.server.get(), socket.release());

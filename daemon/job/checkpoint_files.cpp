@@ -52,6 +52,8 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder.string();
 }
 
+}  // namespace
+
 void remove_left_behind(const std::string& path) {
   std::error_code ignored;  // what can't be read or removed disturbs nobody
   const std::string name = fs::path(path).filename().string();
@@ -59,8 +61,6 @@ void remove_left_behind(const std::string& path) {
     if (is_left_behind(entry.path().filename().string(), name)) fs::remove(entry, ignored);
   }
 }
-
-}  // namespace
 
 CheckpointFiles::CheckpointFiles(const std::string& path, int patience_ms)
     : path_(behind_links(path)), previous_(path_ + ".previous"), next_(path_ + ".next"), lock_path_(path_ + ".lock") {

@@ -35,4 +35,7 @@ class CheckpointFiles {
   transport::UniqueFd lock_;
 };
 
+// Removes what killed writes of a file have left beside it (PATH.NUMBER.tmp).
+void remove_left_behind(const std::string& path);
+
 }  // namespace ml::job

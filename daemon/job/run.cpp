@@ -160,6 +160,7 @@ class Run {
     for (const std::int64_t extent : field.shape.dims()) shape.append(extent);
     const Model model = Model::trace(network_, {{field.name, field.dtype, shape}});
     if (!job_.output.empty()) {
+      remove_left_behind(job_.output);
       model.save(job_.output);
       say("saved '%s'", job_.output.c_str());
     }

@@ -185,7 +185,7 @@ void Control::open_session(const wire::OpenSession& wanted, Packet& packet) {
   limits.arenas = wanted.arenas;
   limits.handles = wanted.handles;
   limits.plans = wanted.plans;
-  limits.device_bytes = wanted.device_bytes;
+  limits.user_bytes = wanted.device_bytes;
   limits.graph_bytes = wanted.graph_bytes;
   limits.scratch_bytes = wanted.scratch_bytes;
   limits.compile_ms = wanted.compile_ms;

@@ -5,31 +5,48 @@
 #include "engine/runtime/queue.h"
 
 namespace ml::runtime {
+namespace {
 
-Session::Session(const SessionLimits& session_limits, std::shared_ptr<MemoryBudget> memory_budget)
+bool fits(std::uint64_t bytes, std::uint64_t held, std::uint64_t limit) {
+  return held <= limit && bytes <= limit - held;
+}
+
+std::string used_up(const char* whose, std::uint64_t held, std::uint64_t limit, std::uint64_t bytes) {
+  return std::string("the ") + whose + "'s device memory is used up: " + std::to_string(held) + " of " +
+         std::to_string(limit) + " bytes, and " + std::to_string(bytes) + " more wanted";
+}
+
+}  // namespace
+
+Session::Session(const SessionLimits& session_limits, std::shared_ptr<MemoryBudget> memory_budget,
+                 std::shared_ptr<UserBytes> bytes_of_user)
     : limits(session_limits),
       memory(std::move(memory_budget)),
+      user_bytes(std::move(bytes_of_user)),
       handles(session_limits.handles),
       arenas(session_limits.arenas) {}
 
-Session::~Session() { memory->give_back(charged.get(), MemoryBudget::Purpose::handles); }
+Session::~Session() { discharge(charged.get()); }
 
 bool Session::charge(std::uint64_t bytes) {
-  if (bytes > limits.device_bytes - charged.get()) return false;
+  if (!fits(bytes, charged.get(), limits.device_bytes) || !fits(bytes, *user_bytes, limits.user_bytes)) return false;
   if (!memory->try_take(bytes, MemoryBudget::Purpose::handles)) return false;
   charged.add(bytes);
+  *user_bytes += bytes;
   return true;
 }
 
 void Session::discharge(std::uint64_t bytes) {
   charged.subtract(bytes);
+  *user_bytes -= bytes;
   memory->give_back(bytes, MemoryBudget::Purpose::handles);
 }
 
 std::string Session::refusal(std::uint64_t bytes) const {
-  if (bytes <= limits.device_bytes - charged.get()) return memory->refusal(bytes, MemoryBudget::Purpose::handles);
-  return "the session's device memory is used up: " + std::to_string(charged.get()) + " of " +
-         std::to_string(limits.device_bytes) + " bytes, and " + std::to_string(bytes) + " more wanted";
+  if (!fits(bytes, charged.get(), limits.device_bytes))
+    return used_up("session", charged.get(), limits.device_bytes, bytes);
+  if (!fits(bytes, *user_bytes, limits.user_bytes)) return used_up("user", *user_bytes, limits.user_bytes, bytes);
+  return memory->refusal(bytes, MemoryBudget::Purpose::handles);
 }
 
 }  // namespace ml::runtime

@@ -20,6 +20,7 @@ struct SessionLimits {
   std::uint32_t handles = 65536;
   std::uint32_t plans = 16;                         // of one program
   std::uint64_t device_bytes = ~std::uint64_t{0};   // behind handles
+  std::uint64_t user_bytes = ~std::uint64_t{0};     // behind handles of all sessions of its user
   std::uint64_t graph_bytes = 256u << 20;           // of one COMPILE, blobs not counted
   std::uint64_t scratch_bytes = ~std::uint64_t{0};  // of one plan
   std::uint64_t compile_ms = 0;                     // of one COMPILE or plan; 0: no limit
@@ -38,17 +39,22 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
+// What all sessions of one user hold behind handles; the ring thread adds, any thread may take back.
+using UserBytes = std::atomic<std::uint64_t>;
+
 struct Session {
-  Session(const SessionLimits& session_limits, std::shared_ptr<MemoryBudget> memory_budget);
+  Session(const SessionLimits& session_limits, std::shared_ptr<MemoryBudget> memory_budget,
+          std::shared_ptr<UserBytes> bytes_of_user);
   ~Session();
 
-  // False: it would be too much, of the session's or of the device's; refusal() then says which.
+  // False: it would be too much, of the session's, its user's or the device's; refusal() then says which.
   bool charge(std::uint64_t bytes);
   void discharge(std::uint64_t bytes);
   std::string refusal(std::uint64_t bytes) const;
 
   const SessionLimits limits;
   const std::shared_ptr<MemoryBudget> memory;
+  const std::shared_ptr<UserBytes> user_bytes;
   HandleTable handles;
   ArenaTable arenas;
   std::vector<std::unique_ptr<Queue>> queues;

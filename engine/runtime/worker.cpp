@@ -67,7 +67,11 @@ std::vector<Session*> Worker::all_sessions() {
 
 Session& Worker::create_session(const SessionLimits& limits) {
   const std::lock_guard lock(mutex_);
-  return *sessions_.emplace_back(std::make_unique<Session>(limits, memory_));
+  std::erase_if(user_bytes_, [](const auto& entry) { return entry.second.expired(); });
+  std::weak_ptr<UserBytes>& kept = user_bytes_[limits.user];
+  std::shared_ptr<UserBytes> bytes = kept.lock();
+  if (!bytes) kept = bytes = std::make_shared<UserBytes>(0);
+  return *sessions_.emplace_back(std::make_unique<Session>(limits, memory_, std::move(bytes)));
 }
 
 void Worker::destroy_session(Session& session) {

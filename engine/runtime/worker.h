@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -98,6 +99,7 @@ class Worker {
   std::unique_ptr<RingThread> thread_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Session>> sessions_;
+  std::map<std::uint32_t, std::weak_ptr<UserBytes>> user_bytes_;  // of users that have sessions
 };
 
 }  // namespace ml::runtime

@@ -22,7 +22,7 @@ class Folder {
   Folder() {
     write_pictures(scratch_.path(), "pictures", 520);  // batches of 16 leave 8: epochs end within a batch
     job_ =
-        scratch_.write("quarters.toml", job_text({.epochs = 80, .checkpoint_every = 7}) + "keep_checkpoint = true\n");
+        scratch_.write("quarters.toml", job_text({.epochs = 240, .checkpoint_every = 7}) + "keep_checkpoint = true\n");
   }
   const std::string& job() const { return job_; }
   // All state at the end: parameters, buffers, optimizer, random numbers, position.

@@ -234,6 +234,31 @@ TEST_P(Worker, LimitsTheMemoryOfASession) {
   EXPECT_EQ(queue.run(descriptor_of(MLRING_OP_ALLOC, 64)).status(), MLRING_OK);
 }
 
+TEST_P(Worker, LimitsTheMemoryOfAllSessionsOfAUser) {
+  TestClient client(device());
+  const runtime::SessionLimits hers{.user_bytes = 100, .user = 7}, his{.user_bytes = 100, .user = 8};
+  TestSession third(client.worker, his);
+  TestQueue of_another(client.worker, third.session);
+  {
+    TestSession first(client.worker, hers), second(client.worker, hers);
+    TestQueue one(client.worker, first.session), two(client.worker, second.session);
+    const Answer held = one.run(descriptor_of(MLRING_OP_ALLOC, 64));
+    ASSERT_EQ(held.status(), MLRING_OK);
+    const Answer refused = two.run(descriptor_of(MLRING_OP_ALLOC, 64));
+    EXPECT_EQ(refused.status(), MLRING_NO_SPACE);
+    EXPECT_NE(refused.message.find("the user's device memory is used up: 64 of 100 bytes, and 64 more"),
+              std::string::npos)
+        << refused.message;
+    EXPECT_EQ(of_another.run(descriptor_of(MLRING_OP_ALLOC, 64)).status(), MLRING_OK);
+    EXPECT_EQ(one.run(descriptor_of(MLRING_OP_FREE, 0, held.completion.result)).status(), MLRING_OK);
+    EXPECT_EQ(two.run(descriptor_of(MLRING_OP_ALLOC, 64)).status(), MLRING_OK);
+  }
+  TestSession again(client.worker, hers);
+  TestQueue queue(client.worker, again.session);
+  EXPECT_EQ(queue.run(descriptor_of(MLRING_OP_ALLOC, 100)).status(), MLRING_OK)
+      << "what ended sessions held is given back";
+}
+
 TEST_P(Worker, RefusesWhatIsNoGraph) {
   TestClient client(device());
   TestQueue queue(client.worker, client.session);
