@@ -65,7 +65,7 @@ struct OpenSession {
   std::uint32_t queues;
   std::uint32_t arenas;
   std::uint32_t handles;
-  std::uint32_t plans;  // of one program
+  std::uint32_t plans;         // of one program
   std::uint64_t device_bytes;  // of all sessions of its uid on this device
   std::uint64_t graph_bytes;
   std::uint64_t scratch_bytes;
