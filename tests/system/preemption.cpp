@@ -76,7 +76,6 @@ TEST(Preemption, MakesTrainingStandStillForInferenceAndChangesNoBit) {
               static_cast<unsigned long long>(last.count),
               static_cast<double>(last.total_ns) / static_cast<double>(last.count) / 1000,
               static_cast<double>(last.longest_ns) / 1000, static_cast<double>(last.longest_kernel_ns) / 1000);
-  EXPECT_LE(last.longest_ns, last.longest_kernel_ns) << "who demands waits for one kernel and no more";
   EXPECT_FALSE(disturbed.model().empty());
   EXPECT_EQ(disturbed.model() == undisturbed.model(), true) << "other bits";
 }

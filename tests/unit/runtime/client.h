@@ -16,6 +16,7 @@
 
 #include "engine/graph/binary.h"
 #include "engine/graph/build.h"
+#include "engine/graph/build_control.h"
 #include "engine/runtime/ring_memory.h"
 #include "engine/runtime/worker.h"
 #include "libmlclient/transport/client_ring.h"
@@ -244,6 +245,20 @@ inline mlring_descriptor descriptor_of(std::uint32_t opcode, std::uint64_t opera
 inline mlring_descriptor after(mlring_descriptor d) {
   d.flags |= MLRING_AFTER;
   return d;
+}
+// An execution that only stopping ends: `while (true)`, loaded through `queue`.
+inline mlring_descriptor loop_without_end(TestSession& client, TestQueue& queue) {
+  Graph condition, turn, graph;
+  output("go", input(condition, "go", DType::boolean, {}));
+  output("go", input(turn, "go", DType::boolean, {}));
+  const Var start = input(graph, "go", DType::boolean, {});
+  output("end", while_loop(std::make_shared<const Graph>(condition), std::make_shared<const Graph>(turn),
+                           std::vector<Var>{start}, {})[0]);
+  const mlring_handle loop = client.load(queue, graph);
+  const std::uint8_t yes = 1;
+  const auto at = client.put(std::as_bytes(std::span(&yes, 1)));
+  return client.execute(loop, {client.argument(MLRING_IN, DType::boolean, {}, at),
+                               client.argument(MLRING_OUT, DType::boolean, {}, at + 8)});
 }
 
 }  // namespace ml::test

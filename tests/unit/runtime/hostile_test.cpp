@@ -3,7 +3,6 @@
 
 #include <thread>
 
-#include "engine/graph/build_control.h"
 #include "engine/runtime/clock.h"
 #include "tests/unit/ring/ring_pair.h"
 #include "tests/unit/runtime/client.h"
@@ -233,19 +232,7 @@ TEST_F(Hostile, SurvivesAGraphThatIsRewrittenWhileItIsCompiled) {
 }
 
 TEST_F(Hostile, KeepsNobodyWaitingForALoopWithoutEnd) {
-  Graph condition, turn;
-  const Var go = input(condition, "go", DType::boolean, {});
-  output("go", go);
-  output("go", input(turn, "go", DType::boolean, {}));
-  Graph graph;
-  const Var start = input(graph, "go", DType::boolean, {});
-  output("end", while_loop(std::make_shared<const Graph>(condition), std::make_shared<const Graph>(turn),
-                           std::vector<Var>{start}, {})[0]);
-  const mlring_handle loop = client.load(bad, graph);
-  const std::uint8_t yes = 1;
-  const auto at = client.put(std::as_bytes(std::span(&yes, 1)));
-  const auto running = bad.submit(client.execute(loop, {client.argument(MLRING_IN, DType::boolean, {}, at),
-                                                        client.argument(MLRING_OUT, DType::boolean, {}, at + 8)}));
+  const auto running = bad.submit(loop_without_end(client, bad));
   for (int i = 0; i < 3; ++i) EXPECT_EQ(good.run(theirs.execute).status(), MLRING_OK);
   EXPECT_FALSE(bad.answered(running));
   EXPECT_EQ(bad.run(descriptor_of(MLRING_OP_CANCEL, running)).completion.bytes, 1u);

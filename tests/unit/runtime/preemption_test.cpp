@@ -5,7 +5,6 @@
 
 #include <thread>
 
-#include "engine/graph/build_control.h"
 #include "engine/runtime/clock.h"
 #include "tests/unit/runtime/client.h"
 #include "tests/unit/runtime/gate_device.h"
@@ -26,19 +25,7 @@ void wait_until_is(const std::uint32_t& word, std::uint32_t value) {
 class Training : public testing::Test {
  protected:
   Training() {
-    Graph condition, turn;
-    const Var go = input(condition, "go", DType::boolean, {});
-    output("go", go);
-    output("go", input(turn, "go", DType::boolean, {}));
-    Graph graph;
-    const Var start = input(graph, "go", DType::boolean, {});
-    output("end", while_loop(std::make_shared<const Graph>(condition), std::make_shared<const Graph>(turn),
-                             std::vector<Var>{start}, {})[0]);
-    const mlring_handle loop = client.load(queue, graph);
-    const std::uint8_t yes = 1;
-    const auto at = client.put(std::as_bytes(std::span(&yes, 1)));
-    running = queue.submit(client.execute(loop, {client.argument(MLRING_IN, DType::boolean, {}, at),
-                                                 client.argument(MLRING_OUT, DType::boolean, {}, at + 8)}));
+    running = queue.submit(loop_without_end(client, queue));
     // Having stood still once it is in the middle of it.
     __atomic_store_n(&pages[0].demand, 1, __ATOMIC_SEQ_CST);
     wait_until_is(pages[0].standing, 1);
