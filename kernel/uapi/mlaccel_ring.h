@@ -291,7 +291,8 @@ struct mlring_completion_header {
 	uint32_t submission_head;	/* descriptors taken */
 	uint32_t pad3;
 	uint64_t busy;			/* ns spent executing for this queue */
-	uint32_t pad4[28];
+	uint64_t running_since;		/* CLOCK_MONOTONIC ns; 0: nothing executes for it */
+	uint32_t pad4[26];
 };
 
 MLRING_SIZE(mlring_completion_header, 384);
@@ -301,6 +302,7 @@ MLRING_OFFSET(mlring_completion_header, parked, 128);
 MLRING_OFFSET(mlring_completion_header, fault, 132);
 MLRING_OFFSET(mlring_completion_header, submission_head, 256);
 MLRING_OFFSET(mlring_completion_header, busy, 264);
+MLRING_OFFSET(mlring_completion_header, running_since, 272);
 
 /* The state page. */
 #define MLRING_STATE_NONE	0u	/* not open yet */

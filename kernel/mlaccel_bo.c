@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Buffer objects. A host BO is shmem pages that are pinned as they are touched
+ * and mapped as ordinary pages of their file, by a fault handler of its own: so
+ * futexes, O_DIRECT and whatever else pins user pages work on its mappings,
+ * which they do not on those of the DRM helpers. Its pages stay as long as it.
+ */
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <drm/drm_prime.h>
+#include <drm/drm_vma_manager.h>
+
+#include "mlaccel.h"
+
+/* The page with that number, which the BO keeps. */
+static struct page *bo_page(struct mlaccel_bo *bo, pgoff_t at)
+{
+	struct page *page = READ_ONCE(bo->pages[at]);
+
+	if (page)
+		return page;
+	page = shmem_read_mapping_page(file_inode(bo->base.filp)->i_mapping, at);
+	if (IS_ERR(page))
+		return page;
+	if (cmpxchg(&bo->pages[at], NULL, page))
+		put_page(page);		/* another thread was first, with the same */
+	else
+		atomic64_add(PAGE_SIZE, &bo->client->resident);
+	return page;
+}
+
+int mlaccel_bo_populate(struct mlaccel_bo *bo)
+{
+	pgoff_t count = bo->base.size >> PAGE_SHIFT, at;
+
+	for (at = 0; at < count; at++) {
+		struct page *page = bo_page(bo, at);
+
+		if (IS_ERR(page))
+			return PTR_ERR(page);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
+static vm_fault_t host_fault(struct vm_fault *vmf)
+{
+	struct mlaccel_bo *bo = to_mlaccel_bo(vmf->vma->vm_private_data);
+	struct page *page;
+
+	if (vmf->pgoff >= bo->base.size >> PAGE_SHIFT)
+		return VM_FAULT_SIGBUS;
+	page = bo_page(bo, vmf->pgoff);
+	if (IS_ERR(page))
+		return vmf_error(PTR_ERR(page));
+	get_page(page);
+	vmf->page = page;
+	return 0;
+}
+
+static const struct vm_operations_struct host_vm_ops = {
+	.open	= drm_gem_vm_open,
+	.close	= drm_gem_vm_close,
+	.fault	= host_fault,
+};
+
+static int host_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
+{
+	if (obj->import_attach)
+		return mlaccel_bo_mmap_imported(obj, vma);
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	/* Pages of the BO from here on, not of DRM's address space of fakes. */
+	vma->vm_pgoff -= drm_vma_node_start(&obj->vma_node);
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	return 0;
+}
+
+static void host_free(struct drm_gem_object *obj)
+{
+	struct mlaccel_bo *bo = to_mlaccel_bo(obj);
+	pgoff_t count = obj->size >> PAGE_SHIFT, at;
+	u64 resident = 0;
+
+	if (obj->import_attach) {
+		drm_prime_gem_destroy(obj, bo->sgt);
+		drm_gem_object_release(obj);
+		kfree(bo);
+		return;
+	}
+	mapping_clear_unevictable(file_inode(obj->filp)->i_mapping);
+	for (at = 0; at < count; at++) {
+		if (!bo->pages[at])
+			continue;
+		put_page(bo->pages[at]);
+		resident += PAGE_SIZE;
+		cond_resched();
+	}
+	kvfree(bo->pages);
+	atomic64_sub(resident, &bo->client->resident);
+	mlaccel_uncharge(&bo->client->host, obj->size);
+	drm_gem_object_release(obj);
+	mlaccel_client_put(bo->client);
+	kfree(bo);
+}
+
+const struct drm_gem_object_funcs mlaccel_host_funcs = {
+	.free = host_free,
+	.pin = mlaccel_bo_pin,
+	.get_sg_table = mlaccel_bo_sg_table,
+	.vmap = mlaccel_bo_vmap,
+	.vunmap = mlaccel_bo_vunmap,
+	.mmap = host_mmap,
+	.vm_ops = &host_vm_ops,
+};
+
+static int device_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
+{
+	return -ENXIO;
+}
+
+static struct sg_table *device_sg_table(struct drm_gem_object *obj)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static void device_free(struct drm_gem_object *obj)
+{
+	struct mlaccel_bo *bo = to_mlaccel_bo(obj);
+
+	mlaccel_memory_destroy(bo->memory);
+	drm_gem_object_release(obj);
+	mlaccel_client_put(bo->client);
+	kfree(bo);
+}
+
+const struct drm_gem_object_funcs mlaccel_device_funcs = {
+	.free = device_free,
+	.get_sg_table = device_sg_table,
+	.mmap = device_mmap,
+};
+
+/* ---- making one ---- */
+
+static struct mlaccel_bo *bo_alloc(struct mlaccel_client *client, u32 flags)
+{
+	struct mlaccel_bo *bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
+
+	if (!bo)
+		return NULL;
+	kref_get(&client->ref);
+	bo->client = client;
+	bo->flags = flags;
+	bo->base.funcs = flags & MLACCEL_BO_DEVICE ? &mlaccel_device_funcs :
+						     &mlaccel_host_funcs;
+	return bo;
+}
+
+static void bo_forget(struct mlaccel_bo *bo)
+{
+	mlaccel_client_put(bo->client);
+	kfree(bo);
+}
+
+static struct mlaccel_bo *create_host(struct drm_device *drm,
+				      struct mlaccel_client *client, u64 size)
+{
+	struct address_space *mapping;
+	struct mlaccel_bo *bo;
+	int ret;
+
+	ret = mlaccel_charge(&client->host, size);
+	if (ret)
+		return ERR_PTR(ret);
+	ret = -ENOMEM;
+	bo = bo_alloc(client, MLACCEL_BO_HOST);
+	if (!bo)
+		goto uncharge;
+	bo->pages = kvcalloc(size >> PAGE_SHIFT, sizeof(*bo->pages),
+			     GFP_KERNEL_ACCOUNT);
+	if (!bo->pages)
+		goto forget;
+	ret = drm_gem_object_init(drm, &bo->base, size);
+	if (ret)
+		goto free_pages;
+	mapping = file_inode(bo->base.filp)->i_mapping;
+	/* Pinned for long, so not where pages are expected to move. */
+	mapping_set_gfp_mask(mapping, GFP_HIGHUSER | __GFP_RETRY_MAYFAIL |
+			     __GFP_NOWARN);
+	mapping_set_unevictable(mapping);
+	return bo;
+free_pages:
+	kvfree(bo->pages);
+forget:
+	bo_forget(bo);
+uncharge:
+	mlaccel_uncharge(&client->host, size);
+	return ERR_PTR(ret);
+}
+
+static struct mlaccel_bo *create_device(struct drm_device *drm,
+					struct mlaccel_client *client,
+					const struct drm_mlaccel_bo_create *args)
+{
+	struct mlaccel_device *dev = to_mlaccel(drm);
+	struct mlaccel_context *ctx;
+	struct mlaccel_memory *memory;
+	struct mlaccel_bo *bo;
+
+	mutex_lock(&client->lock);
+	ctx = mlaccel_context_find(client, args->context);
+	if (ctx)
+		mlaccel_context_get(ctx);
+	mutex_unlock(&client->lock);
+	if (!ctx)
+		return ERR_PTR(-ENOENT);
+	bo = bo_alloc(client, MLACCEL_BO_DEVICE);
+	if (!bo) {
+		mlaccel_context_put(ctx);
+		return ERR_PTR(-ENOMEM);
+	}
+	memory = mlaccel_memory_create(dev, ctx, args->size, args->alignment,
+				       READ_ONCE(dev->generation), 0, true);
+	mlaccel_context_put(ctx);
+	if (IS_ERR(memory)) {
+		bo_forget(bo);
+		return ERR_CAST(memory);
+	}
+	bo->memory = memory;
+	drm_gem_private_object_init(drm, &bo->base, memory->range.size);
+	return bo;
+}
+
+int mlaccel_bo_create_ioctl(struct drm_device *drm, void *data,
+			    struct drm_file *file)
+{
+	struct drm_mlaccel_bo_create *args = data;
+	struct mlaccel_client *client = file->driver_priv;
+	struct mlaccel_bo *bo;
+	u64 size;
+	int ret;
+
+	if (args->pad || args->flags & ~MLACCEL_BO_FLAGS || !args->size ||
+	    check_add_overflow(args->size, (u64)PAGE_SIZE - 1, &size))
+		return -EINVAL;
+	size &= PAGE_MASK;
+	if (args->flags & MLACCEL_BO_DEVICE) {
+		bo = create_device(drm, client, args);
+	} else {
+		if (args->alignment || args->context || size > MAX_LFS_FILESIZE)
+			return -EINVAL;
+		bo = create_host(drm, client, size);
+	}
+	if (IS_ERR(bo))
+		return PTR_ERR(bo);
+	ret = drm_gem_handle_create(file, &bo->base, &args->handle);
+	/* The handle holds it, or nothing does. */
+	drm_gem_object_put(&bo->base);
+	return ret;
+}
+
+static void device_info(struct mlaccel_memory *memory,
+			struct drm_mlaccel_bo_info *args)
+{
+	struct mlaccel_device *dev = memory->dev;
+
+	mutex_lock(&dev->mm_lock);
+	args->address = memory->range.address.start;
+	args->state = memory->state;
+	if (mlaccel_range_resident(&memory->range))
+		args->pool_offset = memory->range.range.start;
+	mutex_unlock(&dev->mm_lock);
+}
+
+int mlaccel_bo_info_ioctl(struct drm_device *drm, void *data,
+			  struct drm_file *file)
+{
+	struct drm_mlaccel_bo_info *args = data;
+	struct drm_gem_object *obj;
+	struct mlaccel_bo *bo;
+	int ret = 0;
+
+	if (args->flags || args->pad)
+		return -EINVAL;
+	obj = drm_gem_object_lookup(file, args->handle);
+	if (!obj)
+		return -ENOENT;
+	bo = to_mlaccel_bo(obj);
+	args->flags = bo->flags;
+	args->size = obj->size;
+	args->map_offset = 0;
+	args->address = 0;
+	args->pool_offset = 0;
+	if (bo->memory) {
+		device_info(bo->memory, args);
+	} else {
+		args->state = obj->import_attach ? MLACCEL_BO_IMPORTED :
+						   MLACCEL_BO_RESIDENT;
+		ret = drm_gem_create_mmap_offset(obj);
+		if (!ret)
+			args->map_offset = drm_vma_node_offset_addr(&obj->vma_node);
+	}
+	drm_gem_object_put(obj);
+	return ret;
+}

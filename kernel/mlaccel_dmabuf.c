@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * BOs as dma-bufs: DRM exports and imports, this file gives it the pages. A
+ * dma-buf is also how a client hands memory to the daemon: whoever holds the
+ * descriptor was given it, and BO_LOOK says what it is.
+ */
+#include <linux/dma-buf.h>
+#include <linux/iosys-map.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <drm/drm_prime.h>
+
+#include "mlaccel.h"
+
+int mlaccel_bo_pin(struct drm_gem_object *obj)
+{
+	return obj->import_attach ? 0 : mlaccel_bo_populate(to_mlaccel_bo(obj));
+}
+
+struct sg_table *mlaccel_bo_sg_table(struct drm_gem_object *obj)
+{
+	struct mlaccel_bo *bo = to_mlaccel_bo(obj);
+	int ret = mlaccel_bo_populate(bo);
+
+	if (ret)
+		return ERR_PTR(ret);
+	return drm_prime_pages_to_sg(obj->dev, bo->pages,
+				     obj->size >> PAGE_SHIFT);
+}
+
+int mlaccel_bo_vmap(struct drm_gem_object *obj, struct iosys_map *map)
+{
+	struct mlaccel_bo *bo = to_mlaccel_bo(obj);
+	void *address;
+	int ret;
+
+	if (obj->import_attach)
+		return dma_buf_vmap(obj->import_attach->dmabuf, map);
+	ret = mlaccel_bo_populate(bo);
+	if (ret)
+		return ret;
+	address = vmap(bo->pages, obj->size >> PAGE_SHIFT, VM_MAP, PAGE_KERNEL);
+	if (!address)
+		return -ENOMEM;
+	iosys_map_set_vaddr(map, address);
+	return 0;
+}
+
+void mlaccel_bo_vunmap(struct drm_gem_object *obj, struct iosys_map *map)
+{
+	if (obj->import_attach)
+		dma_buf_vunmap(obj->import_attach->dmabuf, map);
+	else
+		vunmap(map->vaddr);
+}
+
+/* Another driver's memory: it is theirs, so nobody is charged for it here. */
+struct drm_gem_object *mlaccel_bo_import(struct drm_device *drm,
+					 struct dma_buf_attachment *attach,
+					 struct sg_table *sgt)
+{
+	struct mlaccel_bo *bo;
+
+	bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
+	if (!bo)
+		return ERR_PTR(-ENOMEM);
+	bo->base.funcs = &mlaccel_host_funcs;
+	bo->sgt = sgt;
+	drm_gem_private_object_init(drm, &bo->base,
+				    PAGE_ALIGN(attach->dmabuf->size));
+	return &bo->base;
+}
+
+int mlaccel_bo_mmap_imported(struct drm_gem_object *obj,
+			     struct vm_area_struct *vma)
+{
+	int ret;
+
+	/* The exporter's from here on; what DRM has set is not for it. */
+	vma->vm_private_data = NULL;
+	vma->vm_ops = NULL;
+	ret = dma_buf_mmap(obj->import_attach->dmabuf, vma, 0);
+	/* The mapping holds the dma-buf, not the object that DRM has taken for it. */
+	if (!ret)
+		drm_gem_object_put(obj);
+	return ret;
+}
+
+int mlaccel_bo_look(struct mlaccel_device *dev, struct mlaccel_bo_look *args)
+{
+	struct dma_buf *buf;
+	struct drm_gem_object *obj;
+	struct mlaccel_bo *bo;
+	int ret = 0;
+
+	if (args->flags || args->pad)
+		return -EINVAL;
+	buf = dma_buf_get(args->fd);
+	if (IS_ERR(buf))
+		return -EBADF;
+	/* DRM exports in the name of the driver that made the object. */
+	if (buf->owner != THIS_MODULE) {
+		ret = -EBADF;
+		goto out;
+	}
+	obj = buf->priv;
+	if (obj->dev != &dev->drm) {
+		ret = -EXDEV;
+		goto out;
+	}
+	bo = to_mlaccel_bo(obj);
+	args->size = obj->size;
+	args->client = bo->client->id;
+	args->uid = from_kuid_munged(current_user_ns(), bo->client->user->uid);
+	args->bo_flags = bo->flags;
+	args->bo = bo->memory ? bo->memory->id : 0;
+	args->address = bo->memory ? bo->memory->range.address.start : 0;
+out:
+	dma_buf_put(buf);
+	return ret;
+}
