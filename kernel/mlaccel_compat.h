@@ -49,6 +49,13 @@ static inline u64 mlaccel_client_number(struct drm_file *file, atomic64_t *last)
 }
 #endif
 
+/* Mapping a dma-buf of ours: newer DRM always does it the one way there is. */
+#ifdef MLACCEL_HAS_GEM_PRIME_MMAP
+#define MLACCEL_PRIME_MMAP	.gem_prime_mmap = drm_gem_prime_mmap,
+#else
+#define MLACCEL_PRIME_MMAP
+#endif
+
 #ifndef MLACCEL_HAS_VM_FLAGS_SET
 static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
 {

@@ -80,6 +80,7 @@ int mlaccel_bo_mmap_imported(struct drm_gem_object *obj,
 	/* The exporter's from here on; what DRM has set is not for it. */
 	vma->vm_private_data = NULL;
 	vma->vm_ops = NULL;
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	ret = dma_buf_mmap(obj->import_attach->dmabuf, vma, 0);
 	/* The mapping holds the dma-buf, not the object that DRM has taken for it. */
 	if (!ret)

@@ -70,6 +70,7 @@ const struct drm_driver mlaccel_driver = {
 			   DRIVER_SYNCOBJ_TIMELINE,
 	.name = MLACCEL_DRIVER_NAME,
 	.desc = "accelerators shared through worker processes",
+	.date = "20261127",
 	.major = MLACCEL_ABI,
 	.fops = &mlaccel_node_fops,
 	.ioctls = mlaccel_ioctls,
@@ -80,6 +81,7 @@ const struct drm_driver mlaccel_driver = {
 	.prime_handle_to_fd = drm_gem_prime_handle_to_fd,
 	.prime_fd_to_handle = drm_gem_prime_fd_to_handle,
 	.gem_prime_import_sg_table = mlaccel_bo_import,
+	MLACCEL_PRIME_MMAP
 	MLACCEL_SHOW_FDINFO(mlaccel_show_fdinfo)
 };
 
