@@ -190,8 +190,7 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 		goto free_pages;
 	mapping = file_inode(bo->base.filp)->i_mapping;
 	/* Pinned for long, so not where pages are expected to move. */
-	mapping_set_gfp_mask(mapping, GFP_HIGHUSER | __GFP_RETRY_MAYFAIL |
-			     __GFP_NOWARN);
+	mapping_set_gfp_mask(mapping, GFP_HIGHUSER);
 	mapping_set_unevictable(mapping);
 	return bo;
 free_pages:

@@ -100,8 +100,6 @@ static void __exit mlaccel_exit(void)
 {
 	mlaccel_control_exit();
 	mlaccel_debugfs_exit();
-	/* Queues and users that were let go of under RCU. */
-	rcu_barrier();
 }
 
 module_init(mlaccel_init);
