@@ -26,7 +26,7 @@
 #include "mlaccel_trace.h"
 
 struct mlaccel_fence {
-	struct dma_fence base;		/* first: DRM frees what it points to */
+	struct dma_fence base;		/* first: it is freed by its address */
 	struct mlaccel_mark mark;
 	struct timer_list timer;	/* while it runs it holds a reference */
 	struct file *file;

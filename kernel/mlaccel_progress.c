@@ -66,9 +66,9 @@ int mlaccel_progress_look(struct mlaccel_progress *p,
 		p->moved_at = now;
 	p->completed = completed;
 	p->answered = answered;
-	/* Time only goes forward, and no faster than it does. */
+	/* Time only goes forward, and a start in the future is a lie. */
 	p->busy_ns = max(p->busy_ns, busy);
-	p->running_since = min(running, now);
+	p->running_since = running > now ? p->moved_at : running;
 	return 0;
 }
 
