@@ -55,6 +55,7 @@ struct mlaccel_queue;
 /* ---- module parameters (mlaccel_drv.c) ---- */
 
 extern unsigned int mlaccel_host_limit_percent;
+extern unsigned int mlaccel_host_total_percent;
 extern unsigned int mlaccel_context_timeout_ms;
 extern unsigned int mlaccel_fence_timeout_ms;
 extern unsigned int mlaccel_evict_timeout_ms;
@@ -64,7 +65,10 @@ extern const struct file_operations mlaccel_node_fops;
 
 /* ---- users (mlaccel_user.c) ---- */
 
-/* A uid, on all devices. */
+/*
+ * A uid, on all devices. Whoever is in a user namespace of their own is the uid
+ * in the initial one who made it: there are 65,536 others to choose from there.
+ */
 struct mlaccel_user {
 	struct kref ref;
 	kuid_t uid;
@@ -73,6 +77,8 @@ struct mlaccel_user {
 };
 
 struct mlaccel_user *mlaccel_user_get(kuid_t uid);
+/* Who pays for what the current task makes. */
+struct mlaccel_user *mlaccel_user_current(void);
 void mlaccel_user_put(struct mlaccel_user *user);
 int mlaccel_user_set_host_limit(kuid_t uid, u64 bytes);
 void mlaccel_users_forget_limits(void);
@@ -160,6 +166,9 @@ void mlaccel_worker_post(struct mlaccel_queue *q, u32 bits);
 void mlaccel_worker_wake(struct mlaccel_worker *worker);
 /* Everything of that generation ends; `worker` was the device's. */
 void mlaccel_worker_kill(struct mlaccel_worker *worker);
+/* Ends the queues of a worker, NULL: of all, as its death does. */
+void mlaccel_worker_end_queues(struct mlaccel_device *dev,
+			       struct mlaccel_worker *worker);
 
 /* ---- clients (mlaccel_client.c) ---- */
 
@@ -168,9 +177,11 @@ struct mlaccel_client {
 	struct mlaccel_device *dev;
 	struct list_head link;
 	u64 id;
+	kuid_t uid;			/* who opened the file */
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
-	struct mlaccel_user *user;
+	struct mem_cgroup *memcg;	/* pays for pages, whoever touches them first */
+	struct mlaccel_user *user;	/* pays for everything */
 	struct mlaccel_share *share;
 	struct mlaccel_account host;	/* its part of user->host */
 	struct mlaccel_account device;	/* its part of share->account */
@@ -178,6 +189,7 @@ struct mlaccel_client {
 	atomic64_t evicted;		/* bytes of `host` that are device memory */
 	atomic64_t completed;
 	atomic64_t busy_ns;
+	atomic_t memories;		/* pieces of device memory, lost ones too */
 
 	struct mutex lock;		/* of all below */
 	struct xarray contexts;
@@ -219,6 +231,8 @@ static inline void mlaccel_context_get(struct mlaccel_context *ctx)
 
 void mlaccel_context_put(struct mlaccel_context *ctx);
 void mlaccel_contexts_close(struct mlaccel_client *client);
+/* The worker of that generation was lost under it; once for each. */
+void mlaccel_context_lost(struct mlaccel_context *ctx, u32 generation);
 /* Its queues end: `hung` with ETIMEDOUT, the others with ECANCELED. */
 void mlaccel_context_guilty(struct mlaccel_context *ctx,
 			    struct mlaccel_queue *hung);
@@ -259,6 +273,7 @@ struct mlaccel_queue {
 	struct mlaccel_progress progress;
 	struct mlaccel_marks marks;
 
+	struct list_head memories;	/* its worker's, dev->mm_lock */
 	struct list_head worker_link;	/* worker->maps */
 	bool mapped;			/* worker->lock, like the next two */
 	u32 event_bits;
@@ -308,7 +323,7 @@ int mlaccel_wait_ioctl(struct drm_device *drm, void *data,
 void mlaccel_watchdog(struct work_struct *work);
 void mlaccel_watchdog_start(struct mlaccel_device *dev);
 
-/* ---- memory (mlaccel_bo.c, mlaccel_dmabuf.c, mlaccel_memory.c) ---- */
+/* ---- memory (mlaccel_bo.c, mlaccel_dmabuf.c, mlaccel_memory.c, mlaccel_share.c) ---- */
 
 /* A user's part of one device. Under mm_lock. */
 struct mlaccel_share {
@@ -324,6 +339,13 @@ struct mlaccel_share *mlaccel_share_get(struct mlaccel_device *dev,
 void mlaccel_share_put(struct mlaccel_device *dev, struct mlaccel_share *share);
 int mlaccel_share_set_limit(struct mlaccel_device *dev, kuid_t uid, u64 bytes);
 void mlaccel_shares_forget_limits(struct mlaccel_device *dev);
+/*
+ * Who holds more than an equal part, and most of all, while `owed` with `bytes`
+ * more, which are charged already, does not; NULL: nobody has to give anything back.
+ */
+struct mlaccel_share *mlaccel_share_debtor(struct mlaccel_device *dev,
+					   struct mlaccel_share *owed,
+					   u64 bytes);
 
 /* Device memory, charged to a context as long as it is resident. */
 struct mlaccel_memory {
@@ -333,34 +355,52 @@ struct mlaccel_memory {
 	u32 id;
 	u32 state;			/* MLACCEL_BO_RESIDENT, EVICTED, LOST */
 	u32 generation;			/* of the worker that holds it */
-	u32 queue;			/* 0: a client's BO; else whose work needs it */
+	struct mlaccel_queue *q;	/* NULL: a client's BO; else whose work needs it */
+	struct list_head queue_link;	/* q->memories */
+};
+
+/* Where a piece is, as of when it was made or moved. */
+struct mlaccel_place {
+	u32 id;
+	u64 address;
+	u64 offset;
+};
+
+/* What is wanted: for a worker of that generation, and on behalf of `q` if any. */
+struct mlaccel_memory_args {
+	struct mlaccel_context *ctx;
+	struct mlaccel_queue *q;
+	u64 size;
+	u64 alignment;
+	u32 generation;
+	bool wait;			/* others may be asked to give some back */
 };
 
 /*
- * For a worker of that generation. `wait`: others may be asked to give some
- * back. Holds a reference of ctx.
+ * Holds a reference of ctx. A worker's piece may be gone again when this comes
+ * back, so there only `place` is of use.
  */
 struct mlaccel_memory *mlaccel_memory_create(struct mlaccel_device *dev,
-					     struct mlaccel_context *ctx,
-					     u64 size, u64 alignment,
-					     u32 generation, u32 queue,
-					     bool wait);
+					     const struct mlaccel_memory_args *args,
+					     struct mlaccel_place *place);
 void mlaccel_memory_destroy(struct mlaccel_memory *memory);
-void mlaccel_memories_of_queue(struct mlaccel_device *dev, u32 queue);
+void mlaccel_memories_of_queue(struct mlaccel_queue *q);
 /* A worker of that generation took their content along. */
 void mlaccel_memories_lost(struct mlaccel_device *dev, u32 generation);
-int mlaccel_memory_destroy_numbered(struct mlaccel_device *dev, u32 id);
-int mlaccel_memory_evict(struct mlaccel_device *dev, u32 id);
-int mlaccel_memory_restore(struct mlaccel_device *dev, u32 id, u64 *offset);
-int mlaccel_memory_freed(struct mlaccel_device *dev, u64 request);
+/* By a worker, of its own generation alone: -ENOENT for others. */
+int mlaccel_memory_destroy_numbered(struct mlaccel_worker *w, u32 id);
+int mlaccel_memory_evict(struct mlaccel_worker *w, u32 id);
+int mlaccel_memory_restore(struct mlaccel_worker *w, u32 id, u64 *offset);
+int mlaccel_memory_freed(struct mlaccel_worker *w, u64 request);
 /* The next request that has not been told; under nothing. */
-bool mlaccel_memory_next_request(struct mlaccel_device *dev,
+bool mlaccel_memory_next_request(struct mlaccel_worker *w,
 				 struct mlaccel_event *event);
 void mlaccel_memory_retell(struct mlaccel_device *dev, u64 request);
 
 struct mlaccel_bo {
 	struct drm_gem_object base;
 	struct mlaccel_client *client;	/* who made it; NULL: imported */
+	struct mlaccel_user *importer;	/* pays for `sgt` */
 	u32 flags;			/* MLACCEL_BO_HOST or DEVICE */
 	struct page **pages;		/* host: those that have been touched */
 	struct sg_table *sgt;		/* imported */
@@ -387,6 +427,7 @@ void mlaccel_bo_vunmap(struct drm_gem_object *obj, struct iosys_map *map);
 struct drm_gem_object *mlaccel_bo_import(struct drm_device *drm,
 					 struct dma_buf_attachment *attach,
 					 struct sg_table *sgt);
+void mlaccel_bo_free_imported(struct mlaccel_bo *bo);
 int mlaccel_bo_mmap_imported(struct drm_gem_object *obj,
 			     struct vm_area_struct *vma);
 int mlaccel_bo_look(struct mlaccel_device *dev, struct mlaccel_bo_look *args);

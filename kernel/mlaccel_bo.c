@@ -5,8 +5,10 @@
  * futexes, O_DIRECT and whatever else pins user pages work on its mappings,
  * which they do not on those of the DRM helpers. Its pages stay as long as it.
  */
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -19,10 +21,14 @@
 static struct page *bo_page(struct mlaccel_bo *bo, pgoff_t at)
 {
 	struct page *page = READ_ONCE(bo->pages[at]);
+	struct mem_cgroup *memcg;
 
 	if (page)
 		return page;
+	/* The worker may be the first to touch it: it is the client's all the same. */
+	memcg = set_active_memcg(bo->client->memcg);
 	page = shmem_read_mapping_page(file_inode(bo->base.filp)->i_mapping, at);
+	set_active_memcg(memcg);
 	if (IS_ERR(page))
 		return page;
 	if (cmpxchg(&bo->pages[at], NULL, page))
@@ -73,7 +79,7 @@ static int host_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
 {
 	if (obj->import_attach)
 		return mlaccel_bo_mmap_imported(obj, vma);
-	if (!(vma->vm_flags & VM_SHARED))
+	if (is_cow_mapping(vma->vm_flags))
 		return -EINVAL;
 	/* Pages of the BO from here on, not of DRM's address space of fakes. */
 	vma->vm_pgoff -= drm_vma_node_start(&obj->vma_node);
@@ -88,9 +94,7 @@ static void host_free(struct drm_gem_object *obj)
 	u64 resident = 0;
 
 	if (obj->import_attach) {
-		drm_prime_gem_destroy(obj, bo->sgt);
-		drm_gem_object_release(obj);
-		kfree(bo);
+		mlaccel_bo_free_imported(bo);
 		return;
 	}
 	mapping_clear_unevictable(file_inode(obj->filp)->i_mapping);
@@ -182,7 +186,7 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 	if (!bo)
 		goto uncharge;
 	bo->pages = kvcalloc(size >> PAGE_SHIFT, sizeof(*bo->pages),
-			     GFP_KERNEL_ACCOUNT);
+			     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!bo->pages)
 		goto forget;
 	ret = drm_gem_object_init(drm, &bo->base, size);
@@ -192,7 +196,11 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 	/* Pinned for long, so not where pages are expected to move. */
 	mapping_set_gfp_mask(mapping, GFP_HIGHUSER);
 	mapping_set_unevictable(mapping);
-	return bo;
+	/* Before anybody can map it: DRM adds the offset and mmap takes it away. */
+	ret = drm_gem_create_mmap_offset(&bo->base);
+	if (!ret)
+		return bo;
+	drm_gem_object_release(&bo->base);
 free_pages:
 	kvfree(bo->pages);
 forget:
@@ -223,8 +231,13 @@ static struct mlaccel_bo *create_device(struct drm_device *drm,
 		mlaccel_context_put(ctx);
 		return ERR_PTR(-ENOMEM);
 	}
-	memory = mlaccel_memory_create(dev, ctx, args->size, args->alignment,
-				       READ_ONCE(dev->generation), 0, true);
+	memory = mlaccel_memory_create(dev, &(struct mlaccel_memory_args){
+		.ctx = ctx,
+		.size = args->size,
+		.alignment = args->alignment,
+		.generation = READ_ONCE(dev->generation),
+		.wait = true,
+	}, NULL);
 	mlaccel_context_put(ctx);
 	if (IS_ERR(memory)) {
 		bo_forget(bo);
@@ -269,8 +282,9 @@ static void device_info(struct mlaccel_memory *memory,
 	struct mlaccel_device *dev = memory->dev;
 
 	mutex_lock(&dev->mm_lock);
-	args->address = memory->range.address.start;
 	args->state = memory->state;
+	if (memory->state != MLACCEL_BO_LOST)
+		args->address = memory->range.address.start;
 	if (mlaccel_range_resident(&memory->range))
 		args->pool_offset = memory->range.range.start;
 	mutex_unlock(&dev->mm_lock);
@@ -300,6 +314,7 @@ int mlaccel_bo_info_ioctl(struct drm_device *drm, void *data,
 	} else {
 		args->state = obj->import_attach ? MLACCEL_BO_IMPORTED :
 						   MLACCEL_BO_RESIDENT;
+		/* Imported ones, and there once. */
 		ret = drm_gem_create_mmap_offset(obj);
 		if (!ret)
 			args->map_offset = drm_vma_node_offset_addr(&obj->vma_node);

@@ -4,6 +4,7 @@
  * that it holds is charged to that user, whoever the file is handed to.
  */
 #include <linux/cred.h>
+#include <linux/memcontrol.h>
 #include <linux/slab.h>
 
 #include "mlaccel.h"
@@ -20,7 +21,7 @@ int mlaccel_client_open(struct drm_device *drm, struct drm_file *file)
 	client = kzalloc(sizeof(*client), GFP_KERNEL_ACCOUNT);
 	if (!client)
 		return -ENOMEM;
-	client->user = mlaccel_user_get(current_euid());
+	client->user = mlaccel_user_current();
 	if (IS_ERR(client->user)) {
 		ret = PTR_ERR(client->user);
 		goto free;
@@ -35,7 +36,9 @@ int mlaccel_client_open(struct drm_device *drm, struct drm_file *file)
 	kref_init(&client->ref);
 	client->dev = dev;
 	client->id = mlaccel_client_number(file, &last_client);
+	client->uid = current_euid();
 	client->pid = task_tgid_nr(current);
+	client->memcg = get_mem_cgroup_from_mm(current->mm);
 	get_task_comm(client->comm, current);
 	mlaccel_account_init(&client->host, MLACCEL_UNLIMITED,
 			     &client->user->host);
@@ -65,6 +68,7 @@ static void client_release(struct kref *ref)
 	struct mlaccel_device *dev = client->dev;
 
 	WARN_ON(client->host.used || client->device.used);
+	mem_cgroup_put(client->memcg);
 	mutex_lock(&dev->mm_lock);
 	mlaccel_share_put(dev, client->share);
 	mutex_unlock(&dev->mm_lock);

@@ -114,6 +114,13 @@ void mlaccel_contexts_close(struct mlaccel_client *client)
 	}
 }
 
+void mlaccel_context_lost(struct mlaccel_context *ctx, u32 generation)
+{
+	atomic_or(MLACCEL_CTX_INNOCENT, &ctx->state);
+	if (xchg(&ctx->lost, generation) != generation)
+		atomic_inc(&ctx->resets);
+}
+
 void mlaccel_context_guilty(struct mlaccel_context *ctx,
 			    struct mlaccel_queue *hung)
 {

@@ -18,7 +18,7 @@ static int clients_show(struct seq_file *m, void *unused)
 	mutex_lock(&dev->lock);
 	list_for_each_entry(client, &dev->clients, link)
 		seq_printf(m, "%llu %u %d %llu %llu %lld %lld %s\n", client->id,
-			   from_kuid_munged(&init_user_ns, client->user->uid),
+			   from_kuid_munged(&init_user_ns, client->uid),
 			   client->pid, mlaccel_account_used(&client->host),
 			   mlaccel_account_used(&client->device),
 			   atomic64_read(&client->completed),
@@ -42,7 +42,7 @@ static int queues_show(struct seq_file *m, void *unused)
 			   q->pages.layout.depth, q->generation,
 			   READ_ONCE(q->mapped), q->error,
 			   q->progress.submitted, q->progress.completed,
-			   q->marks.count);
+			   q->marks.count[0] + q->marks.count[1]);
 		spin_unlock_irq(&q->lock);
 		mlaccel_queue_put(q);
 	}
@@ -76,8 +76,9 @@ static int memory_show(struct seq_file *m, void *unused)
 
 		seq_printf(m, "%u %llu %u %u %s %#llx %llu\n", memory->id,
 			   client->id,
-			   from_kuid_munged(&init_user_ns, client->user->uid),
-			   memory->queue, state_name(memory->state),
+			   from_kuid_munged(&init_user_ns, client->uid),
+			   memory->q ? memory->q->id : 0,
+			   state_name(memory->state),
 			   memory->range.address.start, memory->range.size);
 	}
 	drm_mm_print(&dev->pool.ranges, &p);

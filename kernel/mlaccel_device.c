@@ -112,10 +112,13 @@ static int replace_worker(struct mlaccel_device *dev,
 	struct mlaccel_worker *worker;
 
 	mutex_lock(&dev->lock);
+	/* Memory is made for the one or for the other. */
+	mutex_lock(&dev->mm_lock);
 	worker = dev->worker;
 	dev->worker = next;
 	if (next)
 		dev->generation = next->generation;
+	mutex_unlock(&dev->mm_lock);
 	mutex_unlock(&dev->lock);
 	if (!worker)
 		return -EALREADY;
@@ -128,6 +131,8 @@ int mlaccel_device_stop(struct mlaccel_device *dev)
 {
 	int ret = replace_worker(dev, NULL);
 
+	/* Of one that is dying right now, too: behind this no fence is armed. */
+	mlaccel_worker_end_queues(dev, NULL);
 	cancel_delayed_work_sync(&dev->watchdog);
 	return ret;
 }

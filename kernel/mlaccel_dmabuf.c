@@ -55,21 +55,50 @@ void mlaccel_bo_vunmap(struct drm_gem_object *obj, struct iosys_map *map)
 		vunmap(map->vaddr);
 }
 
-/* Another driver's memory: it is theirs, so nobody is charged for it here. */
+/* What DRM's list of the pages of an imported object takes at most. */
+static u64 table_bytes(const struct drm_gem_object *obj)
+{
+	return (obj->size >> PAGE_SHIFT) * sizeof(struct scatterlist);
+}
+
+/* Another driver's memory: of that only the table is charged here. */
 struct drm_gem_object *mlaccel_bo_import(struct drm_device *drm,
 					 struct dma_buf_attachment *attach,
 					 struct sg_table *sgt)
 {
 	struct mlaccel_bo *bo;
+	int ret;
 
 	bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
 	if (!bo)
 		return ERR_PTR(-ENOMEM);
+	bo->importer = mlaccel_user_current();
+	if (IS_ERR(bo->importer)) {
+		ret = PTR_ERR(bo->importer);
+		goto free;
+	}
 	bo->base.funcs = &mlaccel_host_funcs;
+	bo->base.size = PAGE_ALIGN(attach->dmabuf->size);
+	ret = mlaccel_charge(&bo->importer->host, table_bytes(&bo->base));
+	if (ret)
+		goto put_user;
 	bo->sgt = sgt;
-	drm_gem_private_object_init(drm, &bo->base,
-				    PAGE_ALIGN(attach->dmabuf->size));
+	drm_gem_private_object_init(drm, &bo->base, bo->base.size);
 	return &bo->base;
+put_user:
+	mlaccel_user_put(bo->importer);
+free:
+	kfree(bo);
+	return ERR_PTR(ret);
+}
+
+void mlaccel_bo_free_imported(struct mlaccel_bo *bo)
+{
+	drm_prime_gem_destroy(&bo->base, bo->sgt);
+	mlaccel_uncharge(&bo->importer->host, table_bytes(&bo->base));
+	mlaccel_user_put(bo->importer);
+	drm_gem_object_release(&bo->base);
+	kfree(bo);
 }
 
 int mlaccel_bo_mmap_imported(struct drm_gem_object *obj,
@@ -113,7 +142,7 @@ int mlaccel_bo_look(struct mlaccel_device *dev, struct mlaccel_bo_look *args)
 	bo = to_mlaccel_bo(obj);
 	args->size = obj->size;
 	args->client = bo->client->id;
-	args->uid = from_kuid_munged(current_user_ns(), bo->client->user->uid);
+	args->uid = from_kuid_munged(current_user_ns(), bo->client->uid);
 	args->bo_flags = bo->flags;
 	args->bo = bo->memory ? bo->memory->id : 0;
 	args->address = bo->memory ? bo->memory->range.address.start : 0;

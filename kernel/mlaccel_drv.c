@@ -15,6 +15,11 @@ module_param_named(host_limit_percent, mlaccel_host_limit_percent, uint, 0644);
 MODULE_PARM_DESC(host_limit_percent,
 		 "host memory that one user may hold, in percent of RAM (25)");
 
+unsigned int mlaccel_host_total_percent = 75;
+module_param_named(host_total_percent, mlaccel_host_total_percent, uint, 0644);
+MODULE_PARM_DESC(host_total_percent,
+		 "host memory that all users together may hold, in percent of RAM (75)");
+
 unsigned int mlaccel_context_timeout_ms = 10000;
 module_param_named(context_timeout_ms, mlaccel_context_timeout_ms, uint, 0644);
 MODULE_PARM_DESC(context_timeout_ms,

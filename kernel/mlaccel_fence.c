@@ -77,7 +77,7 @@ void mlaccel_fence_signal_locked(struct mlaccel_mark *mark, int error)
 		dma_fence_put(&fence->base);
 }
 
-/* Guilty or not is for the watchdog to say; it looks at once. */
+/* What guilt means is for the watchdog to say: it is sent for when it is due. */
 static void fence_expired(struct timer_list *timer)
 {
 	struct mlaccel_fence *fence =
@@ -95,8 +95,10 @@ static void fence_expired(struct timer_list *timer)
 		mlaccel_queue_notify_locked(q);
 		if (!q->progress.running_since)
 			atomic_or(MLACCEL_CTX_INNOCENT, &q->ctx->state);
-		/* An active queue's device runs, so this is before it stops. */
-		mod_delayed_work(system_wq, &q->dev->watchdog, 0);
+		/* An active queue's device has not stopped its watchdog yet. */
+		else if (mlaccel_progress_hung(&q->progress, ktime_get_ns(),
+					       q->ctx->timeout_ns))
+			mod_delayed_work(system_wq, &q->dev->watchdog, 0);
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 	if (late)

@@ -11,7 +11,8 @@
 void mlaccel_marks_init(struct mlaccel_marks *marks)
 {
 	INIT_LIST_HEAD(&marks->list);
-	marks->count = 0;
+	marks->count[0] = 0;
+	marks->count[1] = 0;
 }
 
 void mlaccel_mark_init(struct mlaccel_mark *mark, u64 sequence, bool is_fence)
@@ -26,13 +27,13 @@ int mlaccel_marks_add(struct mlaccel_marks *marks, struct mlaccel_mark *mark,
 {
 	struct mlaccel_mark *before;
 
-	if (marks->count >= most)
+	if (marks->count[mark->is_fence] >= most)
 		return -ENOSPC;
 	list_for_each_entry_reverse(before, &marks->list, link)
 		if (before->sequence <= mark->sequence)
 			break;
 	list_add(&mark->link, &before->link);
-	marks->count++;
+	marks->count[mark->is_fence]++;
 	return 0;
 }
 
@@ -42,7 +43,7 @@ bool mlaccel_marks_remove(struct mlaccel_marks *marks,
 	if (list_empty(&mark->link))
 		return false;
 	list_del_init(&mark->link);
-	marks->count--;
+	marks->count[mark->is_fence]--;
 	return true;
 }
 

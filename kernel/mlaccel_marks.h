@@ -17,12 +17,12 @@ struct mlaccel_mark {
 
 struct mlaccel_marks {
 	struct list_head list;		/* by sequence, oldest first among equals */
-	unsigned int count;
+	unsigned int count[2];		/* of tasks, of fences */
 };
 
 void mlaccel_marks_init(struct mlaccel_marks *marks);
 void mlaccel_mark_init(struct mlaccel_mark *mark, u64 sequence, bool is_fence);
-/* -ENOSPC: there are `most` already. */
+/* -ENOSPC: there are `most` of its kind already. */
 int mlaccel_marks_add(struct mlaccel_marks *marks, struct mlaccel_mark *mark,
 		      unsigned int most);
 /* False: it has been taken already. */

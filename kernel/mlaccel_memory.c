@@ -30,116 +30,10 @@ struct request {
 	kuid_t uid;
 	u64 bytes;
 	u64 deadline_ns;
+	u32 generation;		/* of the worker that is asked */
 	bool told;
 	bool answered;
 };
-
-/* ---- shares ---- */
-
-struct mlaccel_share *mlaccel_share_get(struct mlaccel_device *dev,
-					struct mlaccel_user *user)
-{
-	struct mlaccel_share *share;
-
-	list_for_each_entry(share, &dev->shares, link) {
-		if (share->user == user) {
-			kref_get(&share->ref);
-			return share;
-		}
-	}
-	share = kzalloc(sizeof(*share), GFP_KERNEL_ACCOUNT);
-	if (!share)
-		return ERR_PTR(-ENOMEM);
-	kref_init(&share->ref);
-	kref_get(&user->ref);
-	share->user = user;
-	mlaccel_account_init(&share->account, dev->user_limit, NULL);
-	list_add_tail(&share->link, &dev->shares);
-	return share;
-}
-
-static void share_release(struct kref *ref)
-{
-	struct mlaccel_share *share =
-		container_of(ref, struct mlaccel_share, ref);
-
-	WARN_ON(share->account.used);
-	list_del(&share->link);
-	mlaccel_user_put(share->user);
-	kfree(share);
-}
-
-void mlaccel_share_put(struct mlaccel_device *dev, struct mlaccel_share *share)
-{
-	lockdep_assert_held(&dev->mm_lock);
-	kref_put(&share->ref, share_release);
-}
-
-int mlaccel_share_set_limit(struct mlaccel_device *dev, kuid_t uid, u64 bytes)
-{
-	struct mlaccel_user *user = mlaccel_user_get(uid);
-	struct mlaccel_share *share;
-	int ret = 0;
-
-	if (IS_ERR(user))
-		return PTR_ERR(user);
-	mutex_lock(&dev->mm_lock);
-	share = mlaccel_share_get(dev, user);
-	if (IS_ERR(share)) {
-		ret = PTR_ERR(share);
-	} else {
-		mlaccel_account_set_limit(&share->account, bytes);
-		if (share->kept)
-			mlaccel_share_put(dev, share);
-		share->kept = true;
-	}
-	mutex_unlock(&dev->mm_lock);
-	mlaccel_user_put(user);
-	return ret;
-}
-
-void mlaccel_shares_forget_limits(struct mlaccel_device *dev)
-{
-	struct mlaccel_share *share, *next;
-
-	mutex_lock(&dev->mm_lock);
-	list_for_each_entry_safe(share, next, &dev->shares, link) {
-		if (!share->kept)
-			continue;
-		share->kept = false;
-		mlaccel_share_put(dev, share);
-	}
-	mutex_unlock(&dev->mm_lock);
-}
-
-/*
- * Who holds more than an equal part, and most of all, while `owed` with `bytes`
- * more would not; NULL: nobody has to give anything back.
- */
-static struct mlaccel_share *find_debtor(struct mlaccel_device *dev,
-					 struct mlaccel_share *owed, u64 bytes)
-{
-	struct mlaccel_share *share, *most = NULL;
-	u64 used, most_used = 0, part;
-	unsigned int users = 0;
-
-	list_for_each_entry(share, &dev->shares, link)
-		users += share == owed ||
-			 mlaccel_account_used(&share->account);
-	part = div_u64(dev->pool.bytes, max(users, 1u));
-	used = mlaccel_account_used(&owed->account);
-	/* What was asked for is charged already. */
-	if (used > part || bytes > part)
-		return NULL;
-	list_for_each_entry(share, &dev->shares, link) {
-		used = mlaccel_account_used(&share->account);
-		if (share != owed && used > part && used > most_used) {
-			most = share;
-			most_used = used;
-		}
-	}
-	return most;
-}
 
 /* ---- requests to the worker ---- */
 
@@ -167,15 +61,16 @@ static void ask_worker(struct mlaccel_device *dev)
 	mlaccel_worker_put(w);
 }
 
-bool mlaccel_memory_next_request(struct mlaccel_device *dev,
+bool mlaccel_memory_next_request(struct mlaccel_worker *w,
 				 struct mlaccel_event *event)
 {
+	struct mlaccel_device *dev = w->dev;
 	struct request *r;
 	bool found = false;
 
 	mutex_lock(&dev->mm_lock);
 	list_for_each_entry(r, &dev->requests, link) {
-		if (r->told)
+		if (r->told || r->generation != w->generation)
 			continue;
 		set_told(dev, r, true);
 		found = true;
@@ -213,12 +108,15 @@ void mlaccel_memory_retell(struct mlaccel_device *dev, u64 number)
 	mutex_unlock(&dev->mm_lock);
 }
 
-int mlaccel_memory_freed(struct mlaccel_device *dev, u64 number)
+int mlaccel_memory_freed(struct mlaccel_worker *w, u64 number)
 {
+	struct mlaccel_device *dev = w->dev;
 	struct request *r;
 
 	mutex_lock(&dev->mm_lock);
 	r = find_request(dev, number);
+	if (r && r->generation != w->generation)
+		r = NULL;
 	if (r)
 		r->answered = true;
 	mutex_unlock(&dev->mm_lock);
@@ -244,6 +142,7 @@ static bool worth_trying(struct mlaccel_device *dev, struct request *r,
 			 u64 free_before)
 {
 	return READ_ONCE(r->answered) || !READ_ONCE(dev->worker) ||
+	       READ_ONCE(dev->generation) != r->generation ||
 	       dev->pool.bytes - READ_ONCE(dev->pool.used) != free_before;
 }
 
@@ -257,6 +156,7 @@ static int wait_for_room(struct mlaccel_device *dev,
 		.number = ++dev->last_request,
 		.uid = debtor->user->uid,
 		.bytes = memory->range.size,
+		.generation = memory->generation,
 		.deadline_ns = ktime_get_ns() + patience,
 		.told = true,
 	};
@@ -298,55 +198,90 @@ static int place_or_wait(struct mlaccel_device *dev,
 
 	if (ret != -ENOSPC || !wait)
 		return ret;
-	debtor = find_debtor(dev, share, memory->range.size);
+	debtor = mlaccel_share_debtor(dev, share, memory->range.size);
 	return debtor ? wait_for_room(dev, memory, debtor) : ret;
 }
 
-struct mlaccel_memory *mlaccel_memory_create(struct mlaccel_device *dev,
-					     struct mlaccel_context *ctx,
-					     u64 size, u64 alignment,
-					     u32 generation, u32 queue,
-					     bool wait)
+static struct mlaccel_memory *memory_alloc(struct mlaccel_device *dev,
+					   const struct mlaccel_memory_args *args)
 {
+	struct mlaccel_client *client = args->ctx->client;
 	struct mlaccel_memory *memory;
-	u64 bytes;
-	int ret;
+	int ret = -ENOMEM;
 
+	if (atomic_inc_return(&client->memories) > MLACCEL_MEMORIES_MAX) {
+		atomic_dec(&client->memories);
+		return ERR_PTR(-ENOSPC);
+	}
 	memory = kzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
 	if (!memory)
-		return ERR_PTR(-ENOMEM);
-	ret = mlaccel_range_init(&memory->range, size, alignment);
+		goto uncount;
+	ret = mlaccel_range_init(&memory->range, args->size, args->alignment);
+	if (!ret)
+		ret = mlaccel_charge(&args->ctx->device, memory->range.size);
 	if (ret)
 		goto free;
-	bytes = memory->range.size;
-	ret = mlaccel_charge(&ctx->device, bytes);
-	if (ret)
-		goto free;
-	mlaccel_context_get(ctx);
+	mlaccel_context_get(args->ctx);
 	memory->dev = dev;
-	memory->ctx = ctx;
-	memory->generation = generation;
-	memory->queue = queue;
+	memory->ctx = args->ctx;
+	memory->generation = args->generation;
 	memory->state = MLACCEL_BO_RESIDENT;
+	INIT_LIST_HEAD(&memory->queue_link);
+	return memory;
+free:
+	kfree(memory);
+uncount:
+	atomic_dec(&client->memories);
+	return ERR_PTR(ret);
+}
+
+static void free_memory(struct mlaccel_memory *memory)
+{
+	wake_up_all(&memory->dev->freed);
+	atomic_dec(&memory->ctx->client->memories);
+	mlaccel_context_put(memory->ctx);
+	kfree(memory);
+}
+
+struct mlaccel_memory *
+mlaccel_memory_create(struct mlaccel_device *dev,
+		      const struct mlaccel_memory_args *args,
+		      struct mlaccel_place *place)
+{
+	struct mlaccel_memory *memory = memory_alloc(dev, args);
+	int ret;
+
+	if (IS_ERR(memory))
+		return memory;
 	mutex_lock(&dev->mm_lock);
 	ret = mlaccel_pool_add(&dev->pool, &memory->range);
 	if (!ret)
-		ret = place_or_wait(dev, memory, wait);
+		ret = place_or_wait(dev, memory, args->wait);
+	/* Behind the wait: its worker may have let go of the queue. */
+	if (!ret && args->q && !READ_ONCE(args->q->mapped))
+		ret = -ENOENT;
 	if (!ret) {
 		ret = xa_alloc_cyclic(&dev->memories, &memory->id, memory,
 				      xa_limit_31b, &dev->next_memory,
 				      GFP_KERNEL_ACCOUNT);
 		ret = min(ret, 0);
 	}
-	if (ret)
+	if (ret) {
 		mlaccel_pool_remove(&dev->pool, &memory->range);
+	} else if (args->q) {
+		memory->q = args->q;
+		list_add_tail(&memory->queue_link, &args->q->memories);
+		*place = (struct mlaccel_place){
+			.id = memory->id,
+			.address = memory->range.address.start,
+			.offset = memory->range.range.start,
+		};
+	}
 	mutex_unlock(&dev->mm_lock);
 	if (!ret)
 		return memory;
-	mlaccel_uncharge(&ctx->device, bytes);
-	mlaccel_context_put(ctx);
-free:
-	kfree(memory);
+	mlaccel_uncharge(&args->ctx->device, memory->range.size);
+	free_memory(memory);
 	return ERR_PTR(ret);
 }
 
@@ -370,15 +305,9 @@ static void take_out(struct mlaccel_memory *memory)
 	struct mlaccel_device *dev = memory->dev;
 
 	xa_erase(&dev->memories, memory->id);
+	list_del_init(&memory->queue_link);
 	mlaccel_pool_remove(&dev->pool, &memory->range);
 	uncharge(memory);
-}
-
-static void free_memory(struct mlaccel_memory *memory)
-{
-	wake_up_all(&memory->dev->freed);
-	mlaccel_context_put(memory->ctx);
-	kfree(memory);
 }
 
 void mlaccel_memory_destroy(struct mlaccel_memory *memory)
@@ -391,45 +320,47 @@ void mlaccel_memory_destroy(struct mlaccel_memory *memory)
 	free_memory(memory);
 }
 
-/* Takes one of those out that workers made for a queue (0: for any queue). */
-static struct mlaccel_memory *take_workers(struct mlaccel_device *dev,
-					   u32 queue)
+/* Behind unmapping: nothing is added any more. */
+void mlaccel_memories_of_queue(struct mlaccel_queue *q)
 {
+	struct mlaccel_device *dev = q->dev;
 	struct mlaccel_memory *memory;
-	unsigned long id;
 
-	mutex_lock(&dev->mm_lock);
-	xa_for_each(&dev->memories, id, memory) {
-		if (!memory->queue || (queue && memory->queue != queue))
-			continue;
-		take_out(memory);
+	for (;;) {
+		mutex_lock(&dev->mm_lock);
+		memory = list_first_entry_or_null(&q->memories,
+						  struct mlaccel_memory,
+						  queue_link);
+		if (memory)
+			take_out(memory);
 		mutex_unlock(&dev->mm_lock);
-		return memory;
-	}
-	mutex_unlock(&dev->mm_lock);
-	return NULL;
-}
-
-void mlaccel_memories_of_queue(struct mlaccel_device *dev, u32 queue)
-{
-	struct mlaccel_memory *memory;
-
-	while ((memory = take_workers(dev, queue)))
+		if (!memory)
+			return;
 		free_memory(memory);
+	}
 }
 
 void mlaccel_memories_lost(struct mlaccel_device *dev, u32 generation)
 {
 	struct mlaccel_memory *memory;
+	unsigned int count = 0;
 	unsigned long id;
 
 	mutex_lock(&dev->mm_lock);
 	xa_for_each(&dev->memories, id, memory) {
-		if (memory->generation > generation)
-			continue;
-		mlaccel_pool_displace(&dev->pool, &memory->range);
-		uncharge(memory);
-		memory->state = MLACCEL_BO_LOST;
+		if (memory->generation == generation &&
+		    memory->state != MLACCEL_BO_LOST) {
+			mlaccel_pool_remove(&dev->pool, &memory->range);
+			uncharge(memory);
+			memory->state = MLACCEL_BO_LOST;
+			mlaccel_context_lost(memory->ctx, generation);
+		}
+		/* Others may have a turn: what comes is of the next generation. */
+		if (++count % 256 == 0) {
+			mutex_unlock(&dev->mm_lock);
+			cond_resched();
+			mutex_lock(&dev->mm_lock);
+		}
 	}
 	mutex_unlock(&dev->mm_lock);
 	wake_up_all(&dev->freed);
@@ -437,14 +368,26 @@ void mlaccel_memories_lost(struct mlaccel_device *dev, u32 generation)
 
 /* ---- what the worker does with it ---- */
 
-int mlaccel_memory_destroy_numbered(struct mlaccel_device *dev, u32 id)
+/* One that this worker holds; -ENOENT is for those of others too. Under mm_lock. */
+static struct mlaccel_memory *find_held(struct mlaccel_worker *w, u32 id)
 {
+	struct mlaccel_memory *memory = xa_load(&w->dev->memories, id);
+
+	if (!memory || memory->generation != w->generation ||
+	    memory->state == MLACCEL_BO_LOST)
+		return NULL;
+	return memory;
+}
+
+int mlaccel_memory_destroy_numbered(struct mlaccel_worker *w, u32 id)
+{
+	struct mlaccel_device *dev = w->dev;
 	struct mlaccel_memory *memory;
 
 	mutex_lock(&dev->mm_lock);
-	memory = xa_load(&dev->memories, id);
+	memory = find_held(w, id);
 	/* A client's is not the worker's to destroy. */
-	if (memory && memory->queue)
+	if (memory && memory->q)
 		take_out(memory);
 	else
 		memory = NULL;
@@ -455,64 +398,71 @@ int mlaccel_memory_destroy_numbered(struct mlaccel_device *dev, u32 id)
 	return 0;
 }
 
-int mlaccel_memory_evict(struct mlaccel_device *dev, u32 id)
+static int evict(struct mlaccel_device *dev, struct mlaccel_memory *memory)
 {
+	struct mlaccel_client *client = memory->ctx->client;
+	int ret;
+
+	if (memory->state == MLACCEL_BO_EVICTED)
+		return -EALREADY;
+	ret = mlaccel_move_charge(&memory->ctx->device, &client->host,
+				  memory->range.size);
+	if (ret)
+		return ret;
+	atomic64_add(memory->range.size, &client->evicted);
+	mlaccel_pool_displace(&dev->pool, &memory->range);
+	memory->state = MLACCEL_BO_EVICTED;
+	trace_mlaccel_evict(memory);
+	return 0;
+}
+
+static int restore(struct mlaccel_device *dev, struct mlaccel_memory *memory)
+{
+	struct mlaccel_client *client = memory->ctx->client;
+	int ret;
+
+	if (memory->state == MLACCEL_BO_RESIDENT)
+		return -EALREADY;
+	ret = place(dev, memory);
+	if (ret)
+		return ret;
+	ret = mlaccel_move_charge(&client->host, &memory->ctx->device,
+				  memory->range.size);
+	if (ret) {
+		mlaccel_pool_displace(&dev->pool, &memory->range);
+		return ret;
+	}
+	atomic64_sub(memory->range.size, &client->evicted);
+	memory->state = MLACCEL_BO_RESIDENT;
+	return 0;
+}
+
+int mlaccel_memory_evict(struct mlaccel_worker *w, u32 id)
+{
+	struct mlaccel_device *dev = w->dev;
 	struct mlaccel_memory *memory;
-	struct mlaccel_client *client;
 	int ret;
 
 	mutex_lock(&dev->mm_lock);
-	memory = xa_load(&dev->memories, id);
-	if (!memory || memory->state == MLACCEL_BO_LOST) {
-		ret = -ENOENT;
-	} else if (memory->state == MLACCEL_BO_EVICTED) {
-		ret = -EALREADY;
-	} else {
-		client = memory->ctx->client;
-		ret = mlaccel_move_charge(&memory->ctx->device, &client->host,
-					  memory->range.size);
-		if (!ret) {
-			atomic64_add(memory->range.size, &client->evicted);
-			mlaccel_pool_displace(&dev->pool, &memory->range);
-			memory->state = MLACCEL_BO_EVICTED;
-			trace_mlaccel_evict(memory);
-		}
-	}
+	memory = find_held(w, id);
+	ret = memory ? evict(dev, memory) : -ENOENT;
 	mutex_unlock(&dev->mm_lock);
 	if (!ret)
 		wake_up_all(&dev->freed);
 	return ret;
 }
 
-int mlaccel_memory_restore(struct mlaccel_device *dev, u32 id, u64 *offset)
+int mlaccel_memory_restore(struct mlaccel_worker *w, u32 id, u64 *offset)
 {
+	struct mlaccel_device *dev = w->dev;
 	struct mlaccel_memory *memory;
-	struct mlaccel_client *client;
 	int ret;
 
 	mutex_lock(&dev->mm_lock);
-	memory = xa_load(&dev->memories, id);
-	if (!memory || memory->state == MLACCEL_BO_LOST) {
-		ret = -ENOENT;
-	} else if (memory->state == MLACCEL_BO_RESIDENT) {
-		ret = -EALREADY;
-	} else {
-		client = memory->ctx->client;
-		ret = place(dev, memory);
-		if (!ret) {
-			ret = mlaccel_move_charge(&client->host,
-						  &memory->ctx->device,
-						  memory->range.size);
-			if (ret)
-				mlaccel_pool_displace(&dev->pool,
-						      &memory->range);
-		}
-		if (!ret) {
-			atomic64_sub(memory->range.size, &client->evicted);
-			memory->state = MLACCEL_BO_RESIDENT;
-			*offset = memory->range.range.start;
-		}
-	}
+	memory = find_held(w, id);
+	ret = memory ? restore(dev, memory) : -ENOENT;
+	if (!ret)
+		*offset = memory->range.range.start;
 	mutex_unlock(&dev->mm_lock);
 	return ret;
 }

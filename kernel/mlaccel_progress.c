@@ -8,6 +8,9 @@
 
 #include "mlaccel_progress.h"
 
+/* That may work for one queue at a time. */
+#define EXECUTORS	256
+
 void mlaccel_progress_init(struct mlaccel_progress *p, u32 depth, u64 now)
 {
 	*p = (struct mlaccel_progress){
@@ -16,6 +19,7 @@ void mlaccel_progress_init(struct mlaccel_progress *p, u32 depth, u64 now)
 		.completed = MLRING_START,
 		.answered = MLRING_START,
 		.moved_at = now,
+		.looked_at = now,
 	};
 }
 
@@ -53,6 +57,7 @@ int mlaccel_progress_look(struct mlaccel_progress *p,
 	u32 answered = MLRING_LOAD(&c->completion_tail);
 	u64 busy = MLRING_LOAD(&c->busy);
 	u64 running = MLRING_LOAD(&c->running_since);
+	u64 most;
 	int ret;
 
 	/* Behind the watermark, so that it counts what that completes. */
@@ -66,8 +71,12 @@ int mlaccel_progress_look(struct mlaccel_progress *p,
 		p->moved_at = now;
 	p->completed = completed;
 	p->answered = answered;
-	/* Time only goes forward, and a start in the future is a lie. */
-	p->busy_ns = max(p->busy_ns, busy);
+	/* Time only goes forward, and for so many executors no faster than this. */
+	most = (now - p->looked_at) * EXECUTORS;
+	if (busy > p->busy_ns)
+		p->busy_ns += min(busy - p->busy_ns, most);
+	p->looked_at = now;
+	/* A start in the future is a lie. */
 	p->running_since = running > now ? p->moved_at : running;
 	return 0;
 }

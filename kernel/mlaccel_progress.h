@@ -19,6 +19,7 @@ struct mlaccel_progress {
 	u64 busy_ns;
 	u64 running_since;	/* 0: the worker runs nothing for it */
 	u64 moved_at;		/* ns, when any of the above was seen to move */
+	u64 looked_at;		/* ns, the last time */
 };
 
 void mlaccel_progress_init(struct mlaccel_progress *p, u32 depth, u64 now);

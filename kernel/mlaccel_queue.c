@@ -107,12 +107,17 @@ static void wake_mark_locked(struct mlaccel_mark *mark, int error)
 		mlaccel_wait_wake_locked(mark, error);
 }
 
-static void wake_passed_locked(struct mlaccel_queue *q)
+/* False: there were none. */
+static bool wake_passed_locked(struct mlaccel_queue *q)
 {
 	struct mlaccel_mark *mark;
+	bool any = false;
 
-	while ((mark = mlaccel_marks_take(&q->marks, q->progress.completed)))
+	while ((mark = mlaccel_marks_take(&q->marks, q->progress.completed))) {
 		wake_mark_locked(mark, 0);
+		any = true;
+	}
+	return any;
 }
 
 /* Reads both sides' words and adds up what has come of it. */
@@ -145,13 +150,13 @@ int mlaccel_queue_advance_locked(struct mlaccel_queue *q)
 
 	if (q->error)
 		return q->error;
-	ret = look_locked(q);
-	if (ret)
-		return ret;
-	if (!list_empty(&q->marks.list)) {
-		wake_passed_locked(q);
+	/* Again when notify_at has moved: the worker may have passed it unseen. */
+	do {
+		ret = look_locked(q);
+		if (ret || !wake_passed_locked(q))
+			return ret;
 		mlaccel_queue_notify_locked(q);
-	}
+	} while (!list_empty(&q->marks.list));
 	return 0;
 }
 
@@ -257,6 +262,7 @@ static struct mlaccel_queue *queue_alloc(struct mlaccel_context *ctx,
 		return ERR_PTR(-ENOMEM);
 	kref_init(&q->ref);
 	INIT_LIST_HEAD(&q->client_link);
+	INIT_LIST_HEAD(&q->memories);
 	INIT_LIST_HEAD(&q->worker_link);
 	INIT_LIST_HEAD(&q->event_link);
 	spin_lock_init(&q->lock);

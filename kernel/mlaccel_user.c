@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Users: what a uid holds of the machine's memory, on whichever device. */
+#include <linux/cred.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/user_namespace.h>
 
 #include "mlaccel.h"
 
 static DEFINE_MUTEX(users_lock);
 static DEFINE_XARRAY(users);	/* by uid in the initial namespace */
+/* All of them together: one person can be several users. */
+static struct mlaccel_account everybody;
+
+static u64 percent_of_ram(unsigned int percent)
+{
+	return div_u64((u64)totalram_pages() * min(percent, 100u), 100)
+	       << PAGE_SHIFT;
+}
 
 u64 mlaccel_host_limit(void)
 {
-	u64 percent = min(READ_ONCE(mlaccel_host_limit_percent), 100u);
-
-	return div_u64((u64)totalram_pages() * percent, 100) << PAGE_SHIFT;
+	return percent_of_ram(READ_ONCE(mlaccel_host_limit_percent));
 }
 
 struct mlaccel_user *mlaccel_user_get(kuid_t uid)
@@ -22,6 +30,8 @@ struct mlaccel_user *mlaccel_user_get(kuid_t uid)
 	int ret;
 
 	mutex_lock(&users_lock);
+	mlaccel_account_set_limit(&everybody,
+				  percent_of_ram(READ_ONCE(mlaccel_host_total_percent)));
 	user = xa_load(&users, key);
 	if (user) {
 		kref_get(&user->ref);
@@ -34,7 +44,7 @@ struct mlaccel_user *mlaccel_user_get(kuid_t uid)
 	}
 	kref_init(&user->ref);
 	user->uid = uid;
-	mlaccel_account_init(&user->host, mlaccel_host_limit(), NULL);
+	mlaccel_account_init(&user->host, mlaccel_host_limit(), &everybody);
 	ret = xa_err(xa_store(&users, key, user, GFP_KERNEL_ACCOUNT));
 	if (ret) {
 		kfree(user);
@@ -43,6 +53,16 @@ struct mlaccel_user *mlaccel_user_get(kuid_t uid)
 out:
 	mutex_unlock(&users_lock);
 	return user;
+}
+
+struct mlaccel_user *mlaccel_user_current(void)
+{
+	struct user_namespace *ns = current_user_ns();
+	kuid_t uid = current_euid();
+
+	for (; ns != &init_user_ns; ns = ns->parent)
+		uid = ns->owner;
+	return mlaccel_user_get(uid);
 }
 
 static void user_release(struct kref *ref)

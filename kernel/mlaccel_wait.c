@@ -6,9 +6,6 @@
 
 #include "mlaccel.h"
 
-/* Tasks that may wait for one queue at a time, fences included. */
-#define MARKS_MAX	(2 * MLACCEL_FENCES_MAX)
-
 struct wait {
 	struct mlaccel_mark mark;
 	struct task_struct *task;
@@ -63,7 +60,7 @@ static int start(struct mlaccel_queue *q, struct wait *w, bool only_look)
 		return ret;
 	if (only_look)
 		return -ETIME;
-	ret = mlaccel_marks_add(&q->marks, &w->mark, MARKS_MAX);
+	ret = mlaccel_marks_add(&q->marks, &w->mark, MLACCEL_WAITS_MAX);
 	if (ret)
 		return ret;
 	mlaccel_queue_notify_locked(q);

@@ -142,7 +142,7 @@ static ssize_t read_batch(struct mlaccel_worker *w, char __user *to,
 
 	room = min_t(size_t, room, BATCH);
 	while (READ_ONCE(w->dev->untold) && requests < room &&
-	       mlaccel_memory_next_request(w->dev, &events[requests]))
+	       mlaccel_memory_next_request(w, &events[requests]))
 		requests++;
 	count = take_events(w, events + requests, queues, room - requests);
 	failed = copy_to_user(to, events,
@@ -154,7 +154,7 @@ static ssize_t read_batch(struct mlaccel_worker *w, char __user *to,
 			mlaccel_worker_post(queues[i], events[requests + i].bits);
 		mlaccel_queue_put(queues[i]);
 	}
-	return failed ? -EFAULT : requests + count;
+	return failed ? -EFAULT : (ssize_t)(requests + count);
 }
 
 static ssize_t worker_read(struct file *file, char __user *to, size_t bytes,
@@ -249,7 +249,7 @@ static long queue_map(struct mlaccel_worker *w, struct mlaccel_queue_map *args)
 			args->depth = q->pages.layout.depth;
 			args->priority = q->ctx->priority;
 			args->uid = from_kuid_munged(current_user_ns(),
-						     q->ctx->client->user->uid);
+						     q->ctx->client->uid);
 			args->context = q->ctx->id;
 			args->pid = q->ctx->client->pid;
 			args->client = q->ctx->client->id;
@@ -275,7 +275,7 @@ static void unmap(struct mlaccel_worker *w, struct mlaccel_queue *q)
 	take_due_locked(w, q);
 	spin_unlock_irq(&w->lock);
 	mlaccel_queue_end(q, -ECANCELED);
-	mlaccel_memories_of_queue(w->dev, q->id);
+	mlaccel_memories_of_queue(q);
 	mlaccel_queue_put(q);
 }
 
@@ -351,32 +351,29 @@ static long bo_create_for(struct mlaccel_worker *w,
 			  struct mlaccel_bo_create_for *args)
 {
 	struct mlaccel_memory *memory;
+	struct mlaccel_place place;
 	struct mlaccel_queue *q;
-	long ret = 0;
 
 	if (args->pad || args->flags & ~MLACCEL_BO_NOWAIT)
 		return -EINVAL;
 	q = find_mapped(w, args->queue);
 	if (!q)
 		return -ENOENT;
-	memory = mlaccel_memory_create(w->dev, q->ctx, args->size,
-				       args->alignment, w->generation, q->id,
-				       !(args->flags & MLACCEL_BO_NOWAIT));
-	if (IS_ERR(memory)) {
-		ret = PTR_ERR(memory);
-		goto out;
+	memory = mlaccel_memory_create(w->dev, &(struct mlaccel_memory_args){
+		.ctx = q->ctx,
+		.q = q,
+		.size = args->size,
+		.alignment = args->alignment,
+		.generation = w->generation,
+		.wait = !(args->flags & MLACCEL_BO_NOWAIT),
+	}, &place);
+	if (!IS_ERR(memory)) {
+		args->bo = place.id;
+		args->address = place.address;
+		args->pool_offset = place.offset;
 	}
-	args->bo = memory->id;
-	args->address = memory->range.address.start;
-	args->pool_offset = memory->range.range.start;
-	/* It may have been unmapped meanwhile, by another thread or by death. */
-	if (!READ_ONCE(q->mapped) || READ_ONCE(w->dead)) {
-		mlaccel_memories_of_queue(w->dev, q->id);
-		ret = -ENODEV;
-	}
-out:
 	mlaccel_queue_put(q);
-	return ret;
+	return PTR_ERR_OR_ZERO(memory);
 }
 
 static long bo_call(struct mlaccel_worker *w, unsigned int number,
@@ -386,12 +383,11 @@ static long bo_call(struct mlaccel_worker *w, unsigned int number,
 		return -EINVAL;
 	switch (number) {
 	case MLACCEL_BO_EVICT:
-		return mlaccel_memory_evict(w->dev, args->bo);
+		return mlaccel_memory_evict(w, args->bo);
 	case MLACCEL_BO_RESTORE:
-		return mlaccel_memory_restore(w->dev, args->bo,
-					      &args->pool_offset);
+		return mlaccel_memory_restore(w, args->bo, &args->pool_offset);
 	default:
-		return mlaccel_memory_destroy_numbered(w->dev, args->bo);
+		return mlaccel_memory_destroy_numbered(w, args->bo);
 	}
 }
 
@@ -438,8 +434,7 @@ static long worker_call(struct file *file, unsigned int number, void *data)
 	case MLACCEL_BO_CREATE_FOR:
 		return bo_create_for(w, data);
 	case MLACCEL_FREED:
-		return mlaccel_memory_freed(w->dev,
-					    ((struct mlaccel_freed *)data)->request);
+		return mlaccel_memory_freed(w, ((struct mlaccel_freed *)data)->request);
 	default:
 		return bo_call(w, number, data);
 	}
@@ -540,26 +535,25 @@ struct file *mlaccel_worker_file(struct mlaccel_device *dev, u32 generation)
 	return file;
 }
 
-void mlaccel_worker_kill(struct mlaccel_worker *w)
+void mlaccel_worker_end_queues(struct mlaccel_device *dev,
+			       struct mlaccel_worker *w)
 {
-	struct mlaccel_device *dev = w->dev;
 	struct mlaccel_queue *q;
 	unsigned long id = 0;
 
+	while ((q = mlaccel_queue_next(dev, &id))) {
+		if ((!w || q->worker == w) && mlaccel_queue_end(q, -ENODEV))
+			mlaccel_context_lost(q->ctx, q->generation);
+		mlaccel_queue_put(q);
+	}
+}
+
+void mlaccel_worker_kill(struct mlaccel_worker *w)
+{
 	spin_lock_irq(&w->lock);
 	w->dead = true;
 	spin_unlock_irq(&w->lock);
 	wake_up_poll(&w->wait, EPOLLIN | EPOLLRDNORM | EPOLLHUP);
-
-	while ((q = mlaccel_queue_next(dev, &id))) {
-		struct mlaccel_context *ctx = q->ctx;
-
-		if (q->worker == w && mlaccel_queue_end(q, -ENODEV)) {
-			atomic_or(MLACCEL_CTX_INNOCENT, &ctx->state);
-			if (xchg(&ctx->lost, w->generation) != w->generation)
-				atomic_inc(&ctx->resets);
-		}
-		mlaccel_queue_put(q);
-	}
-	mlaccel_memories_lost(dev, w->generation);
+	mlaccel_worker_end_queues(w->dev, w);
+	mlaccel_memories_lost(w->dev, w->generation);
 }

@@ -110,6 +110,17 @@ static void busy_time_only_grows(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, x->p.busy_ns, 150);
 }
 
+static void busy_time_grows_no_faster_than_time(struct kunit *test)
+{
+	struct pages *x = fresh(test);
+
+	x->c.busy = U64_MAX;
+	KUNIT_EXPECT_EQ(test, look(x, 1 + MS), 0);
+	KUNIT_EXPECT_EQ(test, x->p.busy_ns, 256 * MS);
+	KUNIT_EXPECT_EQ(test, look(x, 1 + 2 * MS), 0);
+	KUNIT_EXPECT_EQ(test, x->p.busy_ns, 512 * MS);
+}
+
 static void waiting_for_a_turn_is_not_hanging(struct kunit *test)
 {
 	struct pages *x = fresh(test);
@@ -162,6 +173,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(sequences_go_on_where_indices_wrap),
 	KUNIT_CASE(a_watermark_stays_between_seen_and_submitted),
 	KUNIT_CASE(busy_time_only_grows),
+	KUNIT_CASE(busy_time_grows_no_faster_than_time),
 	KUNIT_CASE(waiting_for_a_turn_is_not_hanging),
 	KUNIT_CASE(running_without_progress_is_hanging),
 	KUNIT_CASE(an_answer_out_of_order_is_progress),

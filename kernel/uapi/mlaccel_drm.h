@@ -73,9 +73,11 @@ MLACCEL_OFFSET(drm_mlaccel_dev_query, name, 88);
  * it to this file and its user; no CPU maps it.
  *   EDQUOT   a limit of the context, the file or the user (device), of the
  *            user (host)
- *   ENOSPC   the device has no range that fits, and nobody gave one back in time
+ *   ENOSPC   the device has no range that fits, and nobody gave one back in time;
+ *            or the file has MLACCEL_MEMORIES_MAX
  *   ENODEV   a device BO while the device has no worker
  */
+#define MLACCEL_MEMORIES_MAX	65536u	/* of one file, those of its worker included */
 #define MLACCEL_BO_HOST		0u
 #define MLACCEL_BO_DEVICE	1u
 #define MLACCEL_BO_FLAGS	MLACCEL_BO_DEVICE
@@ -103,7 +105,7 @@ struct drm_mlaccel_bo_info {
 	__u32 flags;			/* out: MLACCEL_BO_DEVICE or HOST */
 	__u64 size;			/* out */
 	__u64 map_offset;		/* out: host: for mmap() on this file; device: 0 */
-	__u64 address;			/* out: device: stays while the BO lives */
+	__u64 address;			/* out: device: stays until the BO is lost; then 0 */
 	__u64 pool_offset;		/* out: device, resident: where it lies now */
 	__u32 state;			/* out: MLACCEL_BO_*; a host BO is RESIDENT or IMPORTED */
 	__u32 pad;
@@ -232,7 +234,7 @@ MLACCEL_SIZE(drm_mlaccel_doorbell, 8);
  *   ENOSPC   the queue has MLACCEL_FENCES_MAX that have not signalled
  *   EINVAL   also: `point` is not above the timeline's last
  */
-#define MLACCEL_FENCES_MAX	1024u	/* of one queue */
+#define MLACCEL_FENCES_MAX	256u	/* of one queue */
 
 struct drm_mlaccel_fence_arm {
 	__u32 queue;
@@ -253,7 +255,10 @@ MLACCEL_OFFSET(drm_mlaccel_fence_arm, timeout_ns, 40);
  * WAIT: until all descriptors up to and including `sequence` are completed; it
  * need not have been submitted.
  *   ETIME    the deadline passed first; one that has passed already only looks
+ *   ENOSPC   MLACCEL_WAITS_MAX tasks wait for the queue
  */
+#define MLACCEL_WAITS_MAX	256u	/* for one queue */
+
 struct drm_mlaccel_wait {
 	__u32 queue;
 	__u32 flags;			/* zero */
