@@ -5,6 +5,8 @@ JOBS   ?= $(shell nproc)
 CMAKE_ARGS    ?=
 FUZZ_SECONDS  ?= 30
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
+# The headers that `make kernel` builds against: the running kernel's, or else the newest installed.
+KDIR ?= $(or $(wildcard /lib/modules/$(shell uname -r)/build),$(lastword $(shell ls -d /lib/modules/*/build | sort -V)))
 
 # What `make test-sanitize` builds: the graph, the ring and the queue loop, which run on the reference backend.
 SANITIZED = unit_graph unit_ring unit_runtime
@@ -12,7 +14,7 @@ SANITIZED = unit_graph unit_ring unit_runtime
 CLANG = -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-sanitize bench lint fuzz install uninstall clean
+.PHONY: help deps build kernel demo test test-kernel test-sanitize bench lint fuzz install uninstall clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -24,12 +26,21 @@ build: ## configure and build everything
 	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_ARGS)
 	ninja -C $(BUILD) -j $(JOBS)
 
+kernel: ## build kernel/mlaccel.ko against KDIR (default: the running kernel's headers, or the newest installed)
+	packaging/install-deps.sh kernel
+	$(MAKE) -C kernel KDIR=$(KDIR)
+
 demo: deps build ## a daemon of your own trains on Fashion-MNIST as a job; its model classifies the test images
 	tools/demo.sh $(BUILD) $(FASHION_MNIST)
 
 test: deps build ## build and run all tests
 	packaging/python-venv.sh $(BUILD)/venv
 	ctest --test-dir $(BUILD) -j 2 --output-on-failure --no-tests=error
+
+test-kernel: ## build the module for three kernels and run its tests in QEMU guests (KERNEL_TESTS: run.sh's arguments)
+	packaging/install-deps.sh build kernel
+	tests/kernel/run.sh $(KERNEL_TESTS)
+	tests/kernel/dkms.sh
 
 test-sanitize: deps ## the hostile-input and threading tests under ASan+UBSan, then under TSan
 	packaging/install-deps.sh lint

@@ -126,7 +126,7 @@ MLACCEL_OFFSET(drm_mlaccel_bo_info, address, 24);
 struct drm_mlaccel_ctx_create {
 	__s32 priority;			/* -1, 0, 1 */
 	__u32 flags;			/* zero */
-	__u64 timeout_ns;		/* one descriptor may run so long; 0: the module's default */
+	__u64 timeout_ns;		/* work may run so long; 0: the default */
 	__u64 memory_limit;		/* bytes of device memory; 0: no limit of its own */
 	__u32 context;			/* out, from 1 */
 	__u32 pad;

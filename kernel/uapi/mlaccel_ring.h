@@ -42,9 +42,9 @@
 #include <asm/barrier.h>
 #define MLRING_LOAD(p)			READ_ONCE(*(p))
 #define MLRING_STORE(p, v)		WRITE_ONCE(*(p), (v))
-#define MLRING_LOAD_ACQUIRE(p)		smp_load_acquire(p)
-#define MLRING_STORE_RELEASE(p, v)	smp_store_release((p), (v))
-#define MLRING_FULL_FENCE()		smp_mb()
+#define MLRING_LOAD_ACQUIRE(p)		smp_load_acquire(p) /* see its uses */
+#define MLRING_STORE_RELEASE(p, v)	smp_store_release((p), (v)) /* see its uses */
+#define MLRING_FULL_FENCE()		smp_mb() /* see its uses */
 #else
 #include <stdbool.h>
 #include <stddef.h>
@@ -231,7 +231,7 @@ MLRING_OFFSET(mlring_argument, reserved, 112);
  * three parts with MLRING_MESSAGE_PART between them: what was wrong, where, and
  * what to do. Length 0: none.
  */
-#define MLRING_MESSAGE_PART	'\x1f'
+#define MLRING_MESSAGE_PART	('\x1f')
 
 struct mlring_completion {
 	uint64_t user_data;		/* the descriptor's */

@@ -62,10 +62,9 @@ static inline bool mlring_compute_layout(struct mlring_layout *l,
 	l->errors = l->completions +
 		    (uint64_t)depth * sizeof(struct mlring_completion);
 	l->submission_offset = 0;
-	l->submission_bytes = mlring_align(
-		l->descriptors +
-			(uint64_t)depth * sizeof(struct mlring_descriptor),
-		page);
+	l->submission_bytes = l->descriptors + (uint64_t)depth *
+						       sizeof(struct mlring_descriptor);
+	l->submission_bytes = mlring_align(l->submission_bytes, page);
 	l->completion_offset = l->submission_offset + l->submission_bytes;
 	l->completion_bytes = mlring_align(l->errors + MLRING_ERROR_BYTES, page);
 	l->state_offset = l->completion_offset + l->completion_bytes;
@@ -271,7 +270,7 @@ mlring_check_descriptor(const struct mlring_descriptor *d)
 	bool operand_wanted = d->opcode == MLRING_OP_ALLOC ||
 			      d->opcode == MLRING_OP_WAIT ||
 			      d->opcode == MLRING_OP_CANCEL;
-	uint32_t at_least = 0, at_most = 0;
+	uint32_t at_least = 0, at_most = d->opcode == MLRING_OP_COPY ? 2 : 0;
 
 	if (d->opcode >= MLRING_OP_COUNT)
 		return MLRING_REFUSED_OPCODE;
@@ -288,10 +287,10 @@ mlring_check_descriptor(const struct mlring_descriptor *d)
 	if (d->opcode == MLRING_OP_COMPILE || d->opcode == MLRING_OP_EXECUTE)
 		at_most = MLRING_ARGUMENTS_MAX;
 	if (d->opcode == MLRING_OP_COPY)
-		at_least = at_most = 2;
+		at_least = 2;
 	if (d->argument_count < at_least || d->argument_count > at_most)
 		return MLRING_REFUSED_COUNT;
-	if ((d->argument_count != 0) != (d->argument_arena != 0))
+	if (!d->argument_count != !d->argument_arena)
 		return MLRING_REFUSED_TABLE;
 	if (d->argument_count == 0 && d->argument_offset != 0)
 		return MLRING_REFUSED_TABLE;
@@ -327,7 +326,7 @@ static inline uint32_t mlring_check_argument(const struct mlring_argument *a)
 		return MLRING_REFUSED_DIRECTION;
 	if (bits == 0)
 		return MLRING_REFUSED_DTYPE;
-	if ((a->arena != 0) == (a->handle.generation != 0) ||
+	if (!a->arena == !a->handle.generation ||
 	    (a->arena != 0 && a->handle.index != 0))
 		return MLRING_REFUSED_PLACE;
 	if (a->offset % (bits < 8 ? 1 : bits / 8) != 0)

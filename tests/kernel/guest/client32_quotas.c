@@ -1,0 +1,2 @@
+// The same cases, by a 32-bit program.
+#include "functional_quotas.c"
