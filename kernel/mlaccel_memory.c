@@ -160,8 +160,7 @@ static int wait_for_room(struct mlaccel_device *dev,
 		.deadline_ns = ktime_get_ns() + patience,
 		.told = true,
 	};
-	bool answered;
-	long ret, left;
+	long ret = 1;
 	u64 free, now;
 	int placed;
 
@@ -170,19 +169,19 @@ static int wait_for_room(struct mlaccel_device *dev,
 	mutex_unlock(&dev->mm_lock);
 	ask_worker(dev);
 	mutex_lock(&dev->mm_lock);
-	do {
-		free = dev->pool.bytes - dev->pool.used;
-		answered = r.answered;
-		mutex_unlock(&dev->mm_lock);
-		now = ktime_get_ns();
-		left = now < r.deadline_ns && !answered ?
-			nsecs_to_jiffies(r.deadline_ns - now) + 1 : 0;
-		ret = left ? wait_event_killable_timeout(dev->freed,
-							 worth_trying(dev, &r, free),
-							 left) : 0;
-		mutex_lock(&dev->mm_lock);
+	for (;;) {
 		placed = place(dev, memory);
-	} while (placed == -ENOSPC && ret > 0 && !answered);
+		now = ktime_get_ns();
+		if (placed != -ENOSPC || r.answered || ret <= 0 ||
+		    now >= r.deadline_ns)
+			break;
+		free = dev->pool.bytes - dev->pool.used;
+		mutex_unlock(&dev->mm_lock);
+		ret = wait_event_killable_timeout(dev->freed,
+						  worth_trying(dev, &r, free),
+						  nsecs_to_jiffies(r.deadline_ns - now) + 1);
+		mutex_lock(&dev->mm_lock);
+	}
 	set_told(dev, &r, true);
 	list_del(&r.link);
 	return placed == -ENOSPC && ret < 0 ? ret : placed;
