@@ -25,6 +25,8 @@ failed=()
 if $lint; then "$here/build_module.sh" --checkpatch || failed+=("checkpatch"); fi
 say "guest programs"
 make -s -k -C "$here/guest" -j"${JOBS:-$(nproc)}" || failed+=("guest programs: build")
+cc -std=gnu11 -Wall -Wextra -Werror -I. -o build/kernel/life docs/examples/kernel/life.c || failed+=("example: build")
+"$here/docs_test.py" || failed+=("docs/kernel.md")
 export ML_TEST_SEED=${ML_TEST_SEED:-$RANDOM$RANDOM}
 say "ML_TEST_SEED=$ML_TEST_SEED ML_TEST_ROUNDS=${ML_TEST_ROUNDS:-}"
 

@@ -17,6 +17,9 @@ enum Role { role_client, role_worker, roles };
 void print_figure(const char* bench, const char* config, double value, const char* unit, const char* peer,
                   double peer_value);
 double median_of(uint64_t* samples, size_t count);
+// Two of them: the medians, and the samples of which a tenth are faster, which a busy host disturbs less. Sorts both.
+void print_times(const char* bench, const char* config, uint64_t* samples, size_t count, const char* peer,
+                 uint64_t* peer_samples, size_t peer_count);
 uint64_t voluntary_switches(void);  // of the calling process so far
 
 // ---- system calls

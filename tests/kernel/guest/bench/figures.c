@@ -34,6 +34,14 @@ double median_of(uint64_t* samples, size_t count) {
   return (double)samples[count / 2];
 }
 
+void print_times(const char* bench, const char* config, uint64_t* samples, size_t count, const char* peer,
+                 uint64_t* peer_samples, size_t peer_count) {
+  char fast[128];
+  print_figure(bench, config, median_of(samples, count), "ns", peer, median_of(peer_samples, peer_count));
+  snprintf(fast, sizeof fast, "%s, fastest tenth", config);
+  print_figure(bench, fast, (double)samples[count / 10], "ns", peer, (double)peer_samples[peer_count / 10]);
+}
+
 uint64_t voluntary_switches(void) {
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);

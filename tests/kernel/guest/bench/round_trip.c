@@ -12,7 +12,7 @@
 #include "support/process.h"
 #include "support/tap.h"
 
-enum { counted = 100 };  // trips of which the system calls are counted
+enum { block = 100 };  // trips
 
 enum Way { by_kernel, by_kernel_wait, by_eventfds, ways };
 static const char* const way_names[ways] = {"DOORBELL, eventfd", "DOORBELL, WAIT", "two eventfds"};
@@ -22,7 +22,6 @@ struct Trip {
   struct ClientQueue* client;
   struct WorkerQueue* worker;
   int doorbell, wake;  // eventfds
-  uint64_t rounds;
   struct TripShared {
     uint64_t switches[roles];
     uint64_t nanoseconds[];
@@ -64,7 +63,7 @@ static void worker(void* argument) {
   const uint64_t before = voluntary_switches();
   mark(role_worker, true);
   // Always parked: who waits for the next doorbell looks at the ring when it has come.
-  for (uint64_t i = 0; i < t->rounds; i++) {
+  for (uint64_t i = 0; i < block; i++) {
     worker_sleeps(t);
     worker_answers(t);
   }
@@ -95,7 +94,7 @@ static void client(void* argument) {
   const pid_t child = fork_child(worker, argument);
   const int stat = open_stat(child);
   uint64_t switches = 0;
-  for (uint64_t i = 0; i < t->rounds; i++) {
+  for (uint64_t i = 0; i < block; i++) {
     while (!counting() && !sleeps(stat)) continue;
     const uint64_t before = voluntary_switches(), start = now_ns();
     mark(role_client, true);
@@ -108,77 +107,82 @@ static void client(void* argument) {
   t->shared->switches[role_client] = switches;
 }
 
+// What one way costs, gathered block by block.
 struct TripCosts {
-  double median, calls[roles], switches[roles];
+  uint64_t* samples;
+  uint64_t count;
+  double switches[roles];
+  struct Calls calls;
 };
 
-static void measure(struct Trip* t, struct TripCosts* costs) {
-  struct Calls calls;
-  const uint64_t rounds = t->rounds;
+static void measure_block(struct Trip* t, struct TripCosts* costs) {
   client(t);
-  costs->median = median_of(t->shared->nanoseconds, rounds);
-  for (int role = 0; role < roles; role++) costs->switches[role] = (double)t->shared->switches[role] / (double)rounds;
+  memcpy(costs->samples + costs->count, t->shared->nanoseconds, block * sizeof(uint64_t));
+  costs->count += block;
+  for (int role = 0; role < roles; role++) costs->switches[role] += (double)t->shared->switches[role];
+  // The worker's end moved on in a process that is gone.
   t->worker->taken = t->worker->completed = t->client->next;
-  t->rounds = counted;
-  count_calls(client, t, &calls);
-  t->rounds = rounds;
-  for (int role = 0; role < roles; role++) costs->calls[role] = (double)calls.of[role] / counted;
 }
 
-static void report(const struct TripCosts costs[ways], enum Way way) {
+static void measure_calls(struct Trip* t, struct TripCosts* costs) {
+  count_calls(client, t, &costs->calls);
+  CHECK_EQ(costs->calls.of[role_client], 2 * block);
+  // Who comes to WAIT late enough finds it done, and the worker had nobody to tell.
+  CHECK_AS(costs->calls.of[role_worker], <=, 2 * block);
+  if (t->way != by_kernel_wait) CHECK_EQ(costs->calls.of[role_worker], 2 * block);
+}
+
+static void report(struct TripCosts costs[ways], enum Way way) {
   const char* bench = way == by_kernel ? "kernel_round_trip" : "kernel_round_trip_wait";
+  const char* peer_name = way_names[by_eventfds];
+  const struct TripCosts *ours = &costs[way], *peer = &costs[by_eventfds];
   char config[96];
   snprintf(config, sizeof config, "NOP, both asleep, %s", way_names[way]);
-  print_figure(bench, config, costs[way].median, "ns", way_names[by_eventfds], costs[by_eventfds].median);
+  print_times(bench, config, ours->samples, ours->count, peer_name, peer->samples, peer->count);
   for (int role = 0; role < roles; role++) {
     const char* name = role == role_client ? "client" : "worker";
     snprintf(config, sizeof config, "system calls of the %s", name);
-    print_figure(bench, config, costs[way].calls[role], "per trip", way_names[by_eventfds],
-                 costs[by_eventfds].calls[role]);
+    print_figure(bench, config, (double)ours->calls.of[role] / block, "per trip", peer_name,
+                 (double)peer->calls.of[role] / block);
     snprintf(config, sizeof config, "context switches of the %s", name);
-    print_figure(bench, config, costs[way].switches[role], "per trip", way_names[by_eventfds],
-                 costs[by_eventfds].switches[role]);
+    print_figure(bench, config, ours->switches[role] / (double)ours->count, "per trip", peer_name,
+                 peer->switches[role] / (double)peer->count);
   }
 }
 
 void a_round_trip_asleep_takes_four_calls(void) {
   struct Device d;
-  struct ClientQueue q, plain_client;
-  struct WorkerQueue w, plain_worker;
+  struct ClientQueue clients[ways];
+  struct WorkerQueue workers[ways];
+  struct Trip trips[ways];
   struct TripCosts costs[ways];
   uint32_t context;
-  const uint64_t rounds = test_rounds_within(1000, 10000);
+  const uint64_t blocks = test_rounds_within(1000, 10000) / block + 1;
+  struct TripShared* shared = mmap(NULL, sizeof *shared + block * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+                                   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  REQUIRE(shared != MAP_FAILED);
   device_setup(&d);
   const int drm = device_open(&d);
   REQUIRE_OK(new_context(drm, &context));
-  struct TripShared* shared = mmap(NULL, sizeof *shared + rounds * sizeof(uint64_t), PROT_READ | PROT_WRITE,
-                                   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  REQUIRE(shared != MAP_FAILED);
   for (int way = 0; way < ways; way++) {
-    // One each: a queue's end signals it too.
-    const int wake = REQUIRE_FD(eventfd(0, EFD_CLOEXEC));
-    struct Trip t = {.way = (enum Way)way, .wake = wake, .rounds = rounds, .shared = shared};
+    costs[way] = (struct TripCosts){.samples = calloc(blocks * block, sizeof(uint64_t))};
+    trips[way] = (struct Trip){.way = (enum Way)way,
+                               .client = &clients[way],
+                               .worker = &workers[way],
+                               .doorbell = REQUIRE_FD(eventfd(0, EFD_CLOEXEC)),
+                               .wake = REQUIRE_FD(eventfd(0, EFD_CLOEXEC)),
+                               .shared = shared};
     if (way == by_eventfds) {
-      plain_queue(&plain_client, &plain_worker, 8);
-      t.client = &plain_client;
-      t.worker = &plain_worker;
-      t.doorbell = REQUIRE_FD(eventfd(0, EFD_CLOEXEC));
+      plain_queue(&clients[way], &workers[way], 8);
     } else {
-      REQUIRE_OK(client_queue_try_open(&q, drm, context, 8, wake));
-      worker_queue_map(&w, d.worker, d.generation, q.fd);
-      t.client = &q;
-      t.worker = &w;
-    }
-    measure(&t, &costs[way]);
-    CHECK_EQ(costs[way].calls[role_client] * counted, 2 * counted);
-    // Who comes to WAIT late enough finds it done, and the worker had nobody to tell.
-    CHECK_AS(costs[way].calls[role_worker] * counted, <=, 2 * counted);
-    if (way != by_kernel_wait) CHECK_EQ(costs[way].calls[role_worker] * counted, 2 * counted);
-    if (way != by_eventfds) {
-      worker_queue_unmap(&w);
-      client_queue_close(&q);
+      REQUIRE_OK(client_queue_try_open(&clients[way], drm, context, 8, trips[way].wake));
+      worker_queue_map(&workers[way], d.worker, d.generation, clients[way].fd);
     }
   }
+  // In turns, so that what the machine does besides falls on all of them.
+  for (uint64_t i = 0; i < blocks; i++)
+    for (int way = 0; way < ways; way++) measure_block(&trips[way], &costs[way]);
+  for (int way = 0; way < ways; way++) measure_calls(&trips[way], &costs[way]);
   report(costs, by_kernel);
   report(costs, by_kernel_wait);
   device_remove(&d);

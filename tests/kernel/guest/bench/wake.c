@@ -12,6 +12,8 @@
 #include "support/process.h"
 #include "support/tap.h"
 
+enum { block = 100 };
+
 // What the two processes share.
 struct Shared {
   uint64_t rung_at;
@@ -84,54 +86,71 @@ static void client(void* argument) {
   REQUIRE_OK(wait_child(child, 60));
 }
 
-static double measure(struct Wake* w, struct Calls* calls, double switches[roles]) {
-  const uint64_t rounds = w->rounds;
+// What one way costs, gathered block by block.
+struct WakeCosts {
+  uint64_t* samples;
+  uint64_t count;
+  double switches[roles];
+  struct Calls calls;
+};
+
+static void measure_block(struct Wake* w, struct WakeCosts* costs) {
   memset(w->shared->switches, 0, sizeof w->shared->switches);
   client(w);
-  const double median = median_of(w->shared->nanoseconds, rounds);
+  memcpy(costs->samples + costs->count, w->shared->nanoseconds, w->rounds * sizeof(uint64_t));
+  costs->count += w->rounds;
+  for (int role = 0; role < roles; role++) costs->switches[role] += (double)w->shared->switches[role];
   // Exact: whoever rings does not sleep.
   CHECK_EQ(w->shared->switches[role_client], 0);
-  for (int role = 0; role < roles; role++) switches[role] = (double)w->shared->switches[role] / (double)rounds;
-  w->rounds = 100;
-  count_calls(client, w, calls);
-  w->rounds = rounds;
+}
+
+static void measure_calls(struct Wake* w, struct WakeCosts* costs) {
+  count_calls(client, w, &costs->calls);
   // Each of them, every time.
   const unsigned sleeps_in = w->epoll ? 2 : 1;
-  CHECK_EQ(calls->of[role_client], 100);
-  CHECK_EQ(calls->of[role_worker], 100 * sleeps_in);
-  return median;
+  CHECK_EQ(costs->calls.of[role_client], w->rounds);
+  CHECK_EQ(costs->calls.of[role_worker], w->rounds * sleeps_in);
+}
+
+static void report(const char* bench, struct WakeCosts* ours, struct WakeCosts* peer) {
+  print_times(bench, "worker asleep, other CPU", ours->samples, ours->count, "eventfd", peer->samples, peer->count);
+  for (int role = 0; role < roles; role++) {
+    char config[64];
+    const char* name = role == role_client ? "client" : "worker";
+    snprintf(config, sizeof config, "system calls of the %s", name);
+    print_figure(bench, config, (double)ours->calls.of[role] / block, "per wake", "eventfd",
+                 (double)peer->calls.of[role] / block);
+    snprintf(config, sizeof config, "context switches of the %s", name);
+    print_figure(bench, config, ours->switches[role] / (double)ours->count, "per wake", "eventfd",
+                 peer->switches[role] / (double)peer->count);
+  }
 }
 
 static void wake(bool epoll) {
   struct Device d;
   struct ClientQueue q;
   struct mlaccel_queue_map map;
-  struct Calls calls, peer_calls;
-  double switches[roles], peer_switches[roles];
-  const uint64_t rounds = test_rounds_within(1000, 10000);
+  const uint64_t blocks = test_rounds_within(1000, 10000) / block + 1;
   device_setup(&d);
   client_queue_open(&q, device_open(&d), 8);
   REQUIRE_OK(queue_map(d.worker, q.fd, &map));
-  struct Shared* shared = mmap(NULL, sizeof *shared + rounds * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+  struct Shared* shared = mmap(NULL, sizeof *shared + block * sizeof(uint64_t), PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   REQUIRE(shared != MAP_FAILED);
-  struct Wake ours = {.doorbell = true, .epoll = epoll, .rounds = rounds, .device = &d, .queue = &q, .shared = shared};
+  struct Wake ours = {.doorbell = true, .epoll = epoll, .rounds = block, .device = &d, .queue = &q, .shared = shared};
   struct Wake peer = ours;
   peer.doorbell = false;
   peer.event = REQUIRE_FD(eventfd(0, EFD_CLOEXEC));
-  const double median = measure(&ours, &calls, switches);
-  const double peer_median = measure(&peer, &peer_calls, peer_switches);
-
-  const char* bench = epoll ? "kernel_doorbell_wake_epoll" : "kernel_doorbell_wake_read";
-  print_figure(bench, "worker asleep, other CPU", median, "ns", "eventfd", peer_median);
-  for (int role = 0; role < roles; role++) {
-    char config[64];
-    const char* name = role == role_client ? "client" : "worker";
-    snprintf(config, sizeof config, "system calls of the %s", name);
-    print_figure(bench, config, (double)calls.of[role] / 100, "per wake", "eventfd", (double)peer_calls.of[role] / 100);
-    snprintf(config, sizeof config, "context switches of the %s", name);
-    print_figure(bench, config, switches[role], "per wake", "eventfd", peer_switches[role]);
+  struct WakeCosts costs = {.samples = calloc(blocks * block, sizeof(uint64_t))};
+  struct WakeCosts peer_costs = {.samples = calloc(blocks * block, sizeof(uint64_t))};
+  // In turns, so that what the machine does besides falls on both.
+  for (uint64_t i = 0; i < blocks; i++) {
+    measure_block(&ours, &costs);
+    measure_block(&peer, &peer_costs);
   }
+  measure_calls(&ours, &costs);
+  measure_calls(&peer, &peer_costs);
+  report(epoll ? "kernel_doorbell_wake_epoll" : "kernel_doorbell_wake_read", &costs, &peer_costs);
   device_remove(&d);
 }
 
