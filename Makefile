@@ -37,9 +37,10 @@ test: deps build ## build and run all tests
 	packaging/python-venv.sh $(BUILD)/venv
 	ctest --test-dir $(BUILD) -j 2 --output-on-failure --no-tests=error
 
-test-kernel: ## build the module for three kernels and run its tests in QEMU guests (KERNEL_TESTS: run.sh's arguments)
-	packaging/install-deps.sh build kernel
+test-kernel: deps build ## build the module for three kernels, test it and mld over it in QEMU guests (KERNEL_TESTS: run.sh's arguments)
+	packaging/install-deps.sh kernel
 	tests/kernel/run.sh $(KERNEL_TESTS)
+	tests/kernel/user_space.sh $(BUILD)
 	tests/kernel/dkms.sh
 
 test-sanitize: deps ## the hostile-input and threading tests under ASan+UBSan, then under TSan

@@ -17,6 +17,14 @@ if(NOT TARGET mld)
 endif()
 
 install(FILES packaging/sysusers.d/mlaccel.conf DESTINATION lib/sysusers.d)
+install(FILES packaging/udev/72-mlaccel.rules DESTINATION lib/udev/rules.d)
+install(FILES packaging/man/mlaccel.4 DESTINATION ${CMAKE_INSTALL_MANDIR}/man4)
+# The kernel module's calls, and its source for `dkms add`.
+install(DIRECTORY kernel/uapi/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mlaccel)
+set(module_source src/mlaccel-${PROJECT_VERSION})
+install(FILES dkms.conf DESTINATION ${module_source})
+install(DIRECTORY kernel DESTINATION ${module_source} FILES_MATCHING PATTERN "*.[ch]" PATTERN "Kbuild" PATTERN "Makefile"
+  PATTERN "LICENSE" PATTERN "*.mod.c" EXCLUDE PATTERN ".*" EXCLUDE)
 # As in the source tree, so that the README's links lead somewhere.
 install(FILES packaging/mld.toml README.md CONTRIBUTING.md LICENSE-MIT LICENSE-APACHE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN CMakeLists.txt EXCLUDE PATTERN "*.sh" EXCLUDE)

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that mlaccel needs; packages already there are left alone.
-# usage: install-deps.sh [--check] [build] [test] [lint] [bench]      (default: build test)
+# usage: install-deps.sh [--check] [build] [test] [lint] [bench] [kernel]      (default: build test)
 # --check only says what is missing and exits 1 if anything is. Exit 2: this machine can't be served, with the reason.
 set -euo pipefail
 
 declare -A packages=(
   [build]="build-essential cmake ninja-build ccache pkg-config lld python3 libdnnl-dev libhwy-dev libflatbuffers-dev
-           flatbuffers-compiler libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc liburing-dev
+           flatbuffers-compiler libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc liburing-dev libdrm-dev
            libsqlite3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libseccomp-dev libssl-dev"
   [test]="libgtest-dev dataset-fashion-mnist python3-venv groff-base systemd procps"
   [lint]="clang clang-format clang-tidy libclang-rt-14-dev"
   [bench]="python3-torch"
+  [kernel]="linux-headers-amd64 linux-headers-6.12-amd64 linux-source-6.1 build-essential gcc-multilib flex bison bc cpio
+            kmod xz-utils libelf-dev libssl-dev libdrm-dev liburing-dev sparse dkms qemu-system-x86 busybox-static"
 )
 
 say() { echo "install-deps: $*" >&2; }

@@ -50,6 +50,13 @@ void Operations::fill_device(const Device& device, const Peer& who, const Statis
   out.set_generation(device.generation);
   out.set_restarts(device.restarts);
   out.set_last_death(presentable(device.last_death));
+  if (device.node) {
+    out.set_kernel_node(device.node->path());
+    out.set_kernel_memory_bytes(device.node->attribute("memory_bytes"));
+    out.set_kernel_memory_used_bytes(device.node->attribute("memory_used"));
+    out.set_kernel_clients(device.node->attribute("clients"));
+    out.set_kernel_queues(device.node->attribute("queues"));
+  }
   for (const SessionInfo& session : parts_.sessions.list())
     if (session.device == name) out.set_sessions(out.sessions() + 1);
   std::uint64_t used = 0;
@@ -137,11 +144,13 @@ void Operations::list_clients(const Peer& who, const api::ListClientsRequest& re
           client.set_arenas(session.arenas);
           client.set_arena_bytes(session.arena_bytes);
           client.set_connected_at_ns(session.connected_at);
+          client.set_kernel_client(session.kernel_client);
           if (const auto found = entries.find(session.id); found != entries.end()) {
             client.set_device_bytes(found->second->device_bytes);
             client.set_busy_ns(found->second->busy_ns);
             client.set_executions(found->second->executions);
             client.set_failures(found->second->failures);
+            client.set_kernel_device_bytes(found->second->kernel_bytes);
           } else {
             client.set_no_statistics(true);
           }

@@ -189,6 +189,7 @@ void read_config(const toml::table& file, const ConfigOptions& options, Config& 
   reader.text("worker_user", config.worker_user);
   reader.choice("log_level", config.log_level, {"trace", "debug", "info", "warning", "error"});
   reader.choice("loop", config.loop, {"automatic", "io_uring", "epoll"});
+  reader.choice("kernel", config.kernel, {"automatic", "on", "off"});
   reader.milliseconds("quantum", config.quantum_ms);
   reader.milliseconds("drain", config.drain_ms);
   reader.bytes("job_log_bytes", config.job_log_bytes, false, {});
@@ -267,6 +268,7 @@ std::vector<std::string> keys_for_restart(const Config& running, const Config& n
   compare("admin_group", &Config::admin_group);
   compare("worker_user", &Config::worker_user);
   compare("loop", &Config::loop);
+  compare("kernel", &Config::kernel);
   compare("device", &Config::devices);
   return keys;
 }

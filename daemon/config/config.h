@@ -53,6 +53,7 @@ struct Config {
   std::string worker_user = "mlaccel-worker";  // unused with --user
   std::string log_level = "info";
   std::string loop = "automatic";     // "io_uring", "epoll"
+  std::string kernel = "automatic";   // the kernel module: "on", "off"
   std::uint64_t quantum_ms = 30'000;  // a training job runs at least so long before another user's takes its place
   std::uint64_t drain_ms = 20'000;    // SIGTERM: how long jobs may take to write their checkpoint
   std::uint64_t job_log_bytes = 16ull << 20;

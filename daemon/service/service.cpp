@@ -117,6 +117,7 @@ void Service::Parts::connect() {
   devices.on_restart_failed = [](Device& device, const std::string& why) {
     spdlog::error("no worker for {}: {}; it is tried again", device.config.name, why);
   };
+  devices.on_kernel_trouble = [](const std::string& what) { spdlog::error("the kernel module: {}", what); };
   devices.on_session_ended = [this](Device&, const worker_protocol::SessionEnded& ended, std::string_view why) {
     sessions.session_ended(ended, why);
   };
@@ -134,6 +135,9 @@ void Service::Parts::start() {
   for (const std::string& name : store.drained())
     if (devices.find(name) != nullptr) devices.drain(name, true);
   devices.start();
+  if (!devices.why_no_kernel().empty()) spdlog::info("clients use shared memory: {}", devices.why_no_kernel());
+  for (const Device& device : devices.all())
+    if (device.node) spdlog::info("{} is {} of the kernel module", device.config.name, device.node->path());
   for (const std::string& damaged : registry.scan()) spdlog::warn("set aside: {}", damaged);
   loop->watch(signals.get(), EPOLLIN, [this](std::uint32_t) { read_signal(); });
   jobs.recover();
@@ -181,6 +185,7 @@ void Service::Parts::reload() {
     reload_from(config, next);
     set_log_level(config.log_level);
     sessions.limits_changed();
+    devices.limits_changed();
     std::string keys;
     for (const std::string& key : keys_for_restart(config, next)) keys += (keys.empty() ? "" : ", ") + key;
     spdlog::info("reloaded the configuration{}",

@@ -55,7 +55,7 @@ Session::~Session() {
 SessionInfo Session::info() const {
   std::uint64_t bytes = 0;
   for (const auto& [arena, its_bytes] : arenas_) bytes += its_bytes;
-  return {id_, peer_, client_, device_, purpose_, queues_.size(), arenas_.size(), bytes, connected_at_};
+  return {id_, peer_, client_, device_, purpose_, queues_.size(), arenas_.size(), bytes, connected_at_, kernel_client_};
 }
 
 void Session::start() {
@@ -159,7 +159,8 @@ void Session::fail(std::uint64_t request, const Error& error) {
 // Its end -----------------------------------------------------------------------------------------------------------
 
 void Session::end_queues(std::uint32_t state) {
-  for (auto& [id, queue] : queues_) queue.pages->end(state, environment_.bell);
+  for (auto& [id, queue] : queues_)
+    if (queue.pages) queue.pages->end(state, environment_.bell);
 }
 
 void Session::leave_device() {

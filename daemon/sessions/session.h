@@ -63,7 +63,7 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   enum class Phase { greeting, waiting, opening, open, lost, closing };
   struct Queue {
-    std::unique_ptr<QueuePages> pages;
+    std::unique_ptr<QueuePages> pages;  // null: the kernel's
     std::uint32_t depth;
     bool open = false;  // the client has it, and has not closed it
   };
@@ -83,8 +83,14 @@ class Session : public std::enable_shared_from_this<Session> {
   void welcome();
   void open_queue(const transport::Packet& packet);
   void queue_opened(std::uint32_t id, std::uint64_t request, transport::Packet* answer, const Error* error);
+  void open_kernel_queue(transport::Packet& packet);
+  void kernel_queue_opened(std::uint32_t id, std::uint64_t request, transport::Packet* answer, const Error* error);
+  void charge_queue(std::uint32_t depth);
+  void discharge_queue(std::uint32_t depth);
   void close_queue(const transport::Packet& packet);
   void add_arena(transport::Packet& packet);
+  void add_kernel_arena(transport::Packet& packet);
+  void charge_arena(std::uint64_t bytes);
   void arena_added(std::uint64_t request, std::uint64_t bytes, transport::Packet* answer, const Error* error);
   void remove_arena(const transport::Packet& packet);
   void open_model(const transport::Packet& packet);
@@ -135,7 +141,9 @@ class Session : public std::enable_shared_from_this<Session> {
   WorkerProcess* worker_ = nullptr;
   bool on_device_ = false;  // counted there
   std::uint32_t version_ = 0;
-  std::uint32_t generation_ = 0;  // of its worker
+  std::uint64_t features_ = 0;       // offered, then granted
+  std::uint64_t kernel_client_ = 0;  // number of its file there
+  std::uint32_t generation_ = 0;     // of its worker
   std::map<std::uint32_t, Queue> queues_;
   std::uint32_t last_queue_ = 0;
   std::map<std::uint32_t, std::uint64_t> arenas_;  // bytes of each

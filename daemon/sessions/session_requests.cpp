@@ -8,6 +8,7 @@
 #include "daemon/config/machine.h"
 #include "daemon/registry/registry.h"
 #include "daemon/sessions/client_memory.h"
+#include "daemon/sessions/request.h"
 #include "daemon/sessions/session.h"
 #include "libmlclient/transport/failure.h"
 
@@ -19,32 +20,6 @@ using protocol::Kind;
 using transport::Packet;
 
 constexpr std::uint64_t kWorkerPatience = 10'000'000'000;  // ns that HELLO waits for a worker
-
-// The client broke the rules of the protocol, which ends its session.
-struct Violation {
-  Error error;
-};
-[[noreturn]] void violated(const std::string& what) {
-  throw Violation{Error(Code::corrupt, what, "the session's socket", "client and mld disagree about the protocol")};
-}
-
-// The message of a packet with so many files; text only where it is allowed.
-template <class T>
-const T& message_in(const Packet& packet, std::size_t fds = 0, bool with_text = false) {
-  const auto* const message = packet.as<T>();
-  if (message == nullptr || (!with_text && !packet.text().empty()))
-    violated("a message of kind " + std::to_string(packet.kind()) + " has " + std::to_string(packet.bytes.size()) +
-             " bytes with " + std::to_string(packet.text().size()) + " of text, expected " + std::to_string(sizeof(T)) +
-             (with_text ? " and text" : " without text"));
-  if (packet.fds.size() != fds)
-    violated("a message of kind " + std::to_string(packet.kind()) + " brings " + std::to_string(packet.fds.size()) +
-             " files, expected " + std::to_string(fds));
-  return *message;
-}
-
-void must_be_zero(std::uint32_t reserved) {
-  if (reserved != 0) violated("a reserved field is " + std::to_string(reserved) + ", expected 0");
-}
 
 // With a final zero inside; what can't be printed is replaced.
 template <std::size_t N>
@@ -66,27 +41,6 @@ std::uint32_t at_most_32_bits(std::uint64_t value) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, std::numeric_limits<std::uint32_t>::max()));
 }
 
-template <class T>
-T to_worker(worker_protocol::Kind kind, std::uint64_t session) {
-  T message{};
-  message.header.kind = static_cast<std::uint32_t>(kind);
-  message.session = session;
-  return message;
-}
-
-// What the worker answered, or the error that it is not what was asked for.
-template <class T>
-const T& answer_in(const Packet& packet, std::size_t fds = 0) {
-  const auto* const message = packet.as<T>();
-  if (message == nullptr || packet.fds.size() != fds)
-    throw Error(Code::internal, "the worker answered with a message of kind " + std::to_string(packet.kind()));
-  return *message;
-}
-
-Error lost() {
-  return Error(Code::device_lost, "the device's worker died", {}, "connect again: mld has started another");
-}
-
 }  // namespace
 
 void Session::handle(Packet& packet) {
@@ -101,7 +55,7 @@ void Session::handle(Packet& packet) {
       if (kind != Kind::hello) violated("the first message is not HELLO");
       return read_hello(packet);
     }
-    if (kind < Kind::open_queue || kind > Kind::register_model)
+    if (kind < Kind::open_queue || kind > Kind::add_kernel_arena)
       violated("there is no request of kind " + std::to_string(packet.kind()));
     if (phase_ == Phase::lost) throw lost();
     switch (kind) {
@@ -110,7 +64,9 @@ void Session::handle(Packet& packet) {
       case Kind::add_arena: return add_arena(packet);
       case Kind::remove_arena: return remove_arena(packet);
       case Kind::open_model: return open_model(packet);
-      default: return register_model(packet);
+      case Kind::register_model: return register_model(packet);
+      case Kind::open_kernel_queue: return open_kernel_queue(packet);
+      default: return add_kernel_arena(packet);
     }
   } catch (const Violation& violation) {
     end(violation.error);
@@ -141,6 +97,7 @@ void Session::read_hello(const Packet& packet) {
                                   std::to_string(protocol::kVersion),
                               "HELLO", "install the same version of mlaccel for both, and restart mld"));
   version_ = std::min(hello.newest_version, protocol::kVersion);
+  features_ = hello.features;
   if (environment_.culprits.deaths(process_) >= Culprits::kMost)
     return refuse_hello(Error(Code::denied,
                               "the device's worker died " + std::to_string(Culprits::kMost) +
@@ -223,6 +180,12 @@ void Session::welcome() {
   protocol::Welcome message{};
   message.version = version_;
   message.generation = generation_;
+  const Device* const device = environment_.devices.find(device_);
+  // A job has a worker of its own, and the node is that of the serving one.
+  const bool has_node = version_ >= 2 && !job_ && device != nullptr && device->node;
+  features_ &= has_node ? protocol::kFeatureKernel : 0;
+  message.features = features_;
+  if (features_ != 0) message.minor = device->node->minor;
   message.session = id_;
   message.threads = at_most_32_bits(spec.cpus.empty() ? allowed_cpus().size() : spec.cpus.size());
   put_name(message.device, device_);
@@ -232,6 +195,21 @@ void Session::welcome() {
 }
 
 // Queues ------------------------------------------------------------------------------------------------------------
+
+void Session::charge_queue(std::uint32_t depth) {
+  take(Resource::queues, &Charges::queues, 1);
+  try {
+    take(Resource::arena_bytes, &Charges::arena_bytes, QueuePages::bytes(depth));
+  } catch (...) {
+    give(Resource::queues, &Charges::queues, 1);
+    throw;
+  }
+}
+
+void Session::discharge_queue(std::uint32_t depth) {
+  give(Resource::queues, &Charges::queues, 1);
+  give(Resource::arena_bytes, &Charges::arena_bytes, QueuePages::bytes(depth));
+}
 
 void Session::open_queue(const Packet& packet) {
   const auto& message = message_in<protocol::OpenQueue>(packet);
@@ -245,19 +223,12 @@ void Session::open_queue(const Packet& packet) {
   if (message.priority > 0 && !peer_.admin)
     throw Error(Code::denied, "priority 1 is for members of the group " + environment_.config.admin_group, "OPEN_QUEUE",
                 "choose 0, or ask to be added to the group");
-  const std::uint64_t bytes = QueuePages::bytes(message.depth);
-  take(Resource::queues, &Charges::queues, 1);
+  charge_queue(message.depth);
   try {
-    take(Resource::arena_bytes, &Charges::arena_bytes, bytes);
-    try {
-      queues_[++last_queue_] = {std::make_unique<QueuePages>(message.depth, generation_), message.depth};
-    } catch (...) {
-      queues_.erase(last_queue_);
-      give(Resource::arena_bytes, &Charges::arena_bytes, bytes);
-      throw;
-    }
+    queues_[++last_queue_] = {std::make_unique<QueuePages>(message.depth, generation_), message.depth};
   } catch (...) {
-    give(Resource::queues, &Charges::queues, 1);
+    queues_.erase(last_queue_);
+    discharge_queue(message.depth);
     throw;
   }
   const QueuePages& pages = *queues_[last_queue_].pages;
@@ -287,8 +258,7 @@ void Session::queue_opened(std::uint32_t id, std::uint64_t request, Packet* open
            fds);
     queue.pages->handed_over();
   } catch (const Error& refused) {
-    give(Resource::queues, &Charges::queues, 1);
-    give(Resource::arena_bytes, &Charges::arena_bytes, QueuePages::bytes(queue.depth));
+    discharge_queue(queue.depth);
     queues_.erase(found);
     fail(request, refused);
   }
@@ -308,9 +278,8 @@ void Session::close_queue(const Packet& packet) {
                      const auto closed = self.queues_.find(queue);
                      if (closed == self.queues_.end()) return self.fail(asked, lost());
                      if (error != nullptr) return self.fail(asked, *error);
-                     closed->second.pages->end(MLRING_STATE_CLOSED, self.environment_.bell);
-                     self.give(Resource::queues, &Charges::queues, 1);
-                     self.give(Resource::arena_bytes, &Charges::arena_bytes, QueuePages::bytes(closed->second.depth));
+                     if (closed->second.pages) closed->second.pages->end(MLRING_STATE_CLOSED, self.environment_.bell);
+                     self.discharge_queue(closed->second.depth);
                      self.queues_.erase(closed);
                      self.done(asked);
                    }));
@@ -318,9 +287,7 @@ void Session::close_queue(const Packet& packet) {
 
 // Arenas ------------------------------------------------------------------------------------------------------------
 
-void Session::add_arena(Packet& packet) {
-  const std::uint64_t bytes = message_in<protocol::AddArena>(packet, 1).bytes;
-  check_arena(packet.fds[0].get(), bytes);
+void Session::charge_arena(std::uint64_t bytes) {
   take(Resource::arenas, &Charges::arenas, 1);
   try {
     take(Resource::arena_bytes, &Charges::arena_bytes, bytes);
@@ -328,6 +295,12 @@ void Session::add_arena(Packet& packet) {
     give(Resource::arenas, &Charges::arenas, 1);
     throw;
   }
+}
+
+void Session::add_arena(Packet& packet) {
+  const std::uint64_t bytes = message_in<protocol::AddArena>(packet, 1).bytes;
+  check_arena(packet.fds[0].get(), bytes);
+  charge_arena(bytes);
   auto request = to_worker<worker_protocol::AddArena>(worker_protocol::Kind::add_arena, id_);
   request.bytes = bytes;
   const transport::UniqueFd memory = std::move(packet.fds[0]);

@@ -159,9 +159,12 @@ void Sessions::session_ended(const worker_protocol::SessionEnded& ended, std::st
   const auto found = state_->sessions.find(ended.session);
   if (found == state_->sessions.end()) return;
   const std::shared_ptr<Session> session = found->second;
-  spdlog::info("session {} of uid {} (pid {}) broke the rules of the ring: {}", ended.session, session->peer().uid,
-               session->peer().pid, why);
-  session->end(Error(Code::corrupt, std::string(why), "the session's memory", "the program writes where it must not"));
+  const bool hung = ended.status == MLRING_TIMEOUT;
+  spdlog::info("session {} of uid {} (pid {}) {}: {}", ended.session, session->peer().uid, session->peer().pid,
+               hung ? "hung" : "broke the rules of the ring", why);
+  session->end(
+      hung ? Error(Code::timeout, std::string(why), "the session's queue", "split the work into shorter pieces")
+           : Error(Code::corrupt, std::string(why), "the session's memory", "the program writes where it must not"));
 }
 
 void Sessions::device_ready() {

@@ -37,7 +37,8 @@ struct SessionInfo {
   std::string device;
   std::string purpose;  // "interactive", "serving", "job 12"
   std::uint64_t queues, arenas, arena_bytes;
-  std::uint64_t connected_at;  // CLOCK_REALTIME ns
+  std::uint64_t connected_at;   // CLOCK_REALTIME ns
+  std::uint64_t kernel_client;  // its file's number in the kernel module (drm-client-id); 0: it has no queue there
 };
 
 // A session of the process of a job; what it says about the job itself goes over a socket of its own

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "daemon/worker/kernel_ledger.h"
 #include "daemon/worker/mapped_files.h"
 #include "daemon/worker/sandbox.h"
 #include "engine/runtime/devices.h"
@@ -37,7 +38,7 @@ Control::~Control() = default;
 void Control::run() {
   pollfd watched[2] = {{socket_, POLLIN, 0}, {posted_.get(), POLLIN, 0}};
   Packet packet;
-  for (;;) {
+  while (!stopped_) {
     if (poll(watched, std::size(watched), -1) < 0 && errno != EINTR)
       throw Error(Code::io, std::string("poll: ") + std::strerror(errno), "worker");
     if ((watched[1].revents & POLLIN) != 0) run_posted();
@@ -76,6 +77,7 @@ void Control::take(Packet& packet) {
   try {
     dispatch(packet);
   } catch (...) {
+    packet.fds.clear();  // before mld, which has them too, closes its own: what a client sent may close slowly
     fail(packet.request(), transport::failure_from(std::current_exception()));
   }
   packet.fds.clear();
@@ -110,6 +112,8 @@ void Control::dispatch(Packet& packet) {
     case wire::Kind::unload_model: return on(packet, 0, &Control::unload_model);
     case wire::Kind::set_weight: return on(packet, 0, &Control::set_weight);
     case wire::Kind::statistics: return on(packet, 0, &Control::statistics);
+    case wire::Kind::open_kernel_queue: return on(packet, 1, &Control::open_kernel_queue);
+    case wire::Kind::add_kernel_arena: return on(packet, 1, &Control::add_kernel_arena);
     case wire::Kind::ready:
     case wire::Kind::queue_opened:
     case wire::Kind::arena_added:
@@ -124,15 +128,6 @@ void Control::dispatch(Packet& packet) {
 void Control::check_sent(bool sent) {
   if (sent || errno == EPIPE || errno == ECONNRESET) return;  // run() sees the end
   throw Error(Code::io, std::string("answering mld: ") + std::strerror(errno), "worker");
-}
-
-template <class T>
-void Control::answer(std::uint64_t request, wire::Kind kind, T message, std::string_view text,
-                     std::span<const int> fds) {
-  message.header = {};
-  message.header.kind = static_cast<std::uint32_t>(kind);
-  message.header.request = request;
-  check_sent(transport::send_message(socket_, message, text, fds));
 }
 
 void Control::done(std::uint64_t request) {
@@ -161,6 +156,11 @@ void Control::configure(const wire::Configure& wanted, Packet& packet) {
   if (wanted.memory_bytes != 0) options.memory_bytes = wanted.memory_bytes;
   options.role = static_cast<runtime::PreemptionRole>(wanted.role);
   options.running = running->session;
+  if (wanted.kernel != 0) {
+    use_kernel(std::move(packet.fds.back()));
+    packet.fds.pop_back();
+    options.events = kernel_.get();
+  }
   for (const transport::UniqueFd& page : std::span(packet.fds).subspan(1)) {
     options.preemption.push_back(
         static_cast<wire::PreemptionPage*>(map_shared(page.get(), sizeof(wire::PreemptionPage))));
@@ -171,7 +171,7 @@ void Control::configure(const wire::Configure& wanted, Packet& packet) {
                                      [this](std::function<void()> action) { post(std::move(action)); });
   const std::string fingerprint = worker_->device().fingerprint();
   // Nothing of a client's has come yet.
-  restrict_system_calls();
+  restrict_system_calls(kernel_ ? kernel_->fd() : -1);
   answer(packet.request(), wire::Kind::ready, wire::Ready{}, fingerprint);
 }
 
@@ -190,7 +190,7 @@ void Control::open_session(const wire::OpenSession& wanted, Packet& packet) {
   limits.scratch_bytes = wanted.scratch_bytes;
   limits.compile_ms = wanted.compile_ms;
   worker_->set_weight(wanted.uid, wanted.weight);
-  sessions_[wanted.session] = {&worker_->create_session(limits), {}};
+  sessions_[wanted.session] = {&worker_->create_session(limits), {}, {}};
   done(packet.request());
 }
 
@@ -200,19 +200,28 @@ void Control::close_session(const wire::CloseSession& wanted, Packet& packet) {
   worker_->close_session(*session, [this, request = packet.request()] { post([this, request] { done(request); }); });
 }
 
+void Control::check_queue_is_new(const Session& session, std::uint32_t queue) const {
+  if (session.queues.contains(queue))
+    throw Error(Code::invalid_argument, "queue " + std::to_string(queue) + " is there already");
+}
+
+runtime::QueueOptions Control::options_of_queue(std::uint64_t session, std::int32_t priority) {
+  runtime::QueueOptions options;
+  options.priority = priority;
+  options.faulted = [this, session](std::uint32_t fault) {
+    post([this, session, fault] { session_failed(session, fault, Code::corrupt); });
+  };
+  return options;
+}
+
 void Control::open_queue(const wire::OpenQueue& wanted, Packet& packet) {
   Session& session = find(wanted.session);
-  if (session.queues.contains(wanted.queue))
-    throw Error(Code::invalid_argument, "queue " + std::to_string(wanted.queue) + " is there already");
+  check_queue_is_new(session, wanted.queue);
   const runtime::QueueFiles files{packet.fds[0].get(), packet.fds[1].get(), packet.fds[2].get(), packet.fds[3].get()};
   auto memory = std::make_unique<runtime::SharedRingMemory>(files, wanted.depth);
   const int completion = memory->completion_fd();
-  runtime::QueueOptions options;
-  options.priority = wanted.priority;
-  options.faulted = [this, number = wanted.session](std::uint32_t fault) {
-    post([this, number, fault] { queue_faulted(number, fault); });
-  };
-  runtime::Queue& queue = worker_->attach_queue(*session.session, std::move(memory), std::move(options));
+  runtime::Queue& queue =
+      worker_->attach_queue(*session.session, std::move(memory), options_of_queue(wanted.session, wanted.priority));
   session.queues[wanted.queue] = &queue;
   wire::QueueOpened opened{};
   opened.handle = queue.handle;
@@ -226,12 +235,14 @@ void Control::close_queue(const wire::CloseQueue& wanted, Packet& packet) {
                        [this, request = packet.request()] { post([this, request] { done(request); }); });
 }
 
-void Control::queue_faulted(std::uint64_t session, std::uint32_t fault) {
+void Control::session_failed(std::uint64_t session, std::uint32_t fault, Code code) {
   if (!sessions_.contains(session)) return;  // closed in the meantime
   wire::SessionEnded ended{};
   ended.session = session;
   ended.fault = fault;
-  answer(0, wire::Kind::session_ended, ended, mlring_fault_text(fault));
+  ended.status = -static_cast<std::int32_t>(code);
+  answer(0, wire::Kind::session_ended, ended,
+         code == Code::timeout ? "its work ran for longer than the context's timeout" : mlring_fault_text(fault));
 }
 
 void Control::add_arena(const wire::AddArena& wanted, Packet& packet) {
@@ -288,8 +299,9 @@ void Control::statistics(const wire::Statistics& wanted, Packet& packet) {
   for (auto at = sessions_.upper_bound(wanted.after); at != sessions_.end() && all.count < wire::kStatisticsEntries;
        ++at) {
     const runtime::Worker::SessionUse use = runtime::Worker::use_of(*at->second.session);
-    all.entries[all.count++] = {at->first,       use.busy_ns,    use.compile_ns, use.device_bytes,
-                                use.arena_bytes, use.executions, use.failures};
+    all.entries[all.count++] = {
+        at->first,       use.busy_ns,    use.compile_ns, use.device_bytes,
+        use.arena_bytes, use.executions, use.failures,   at->second.ledger ? at->second.ledger->bytes() : 0};
   }
   answer(packet.request(), wire::Kind::session_statistics, all);
 }

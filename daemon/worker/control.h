@@ -9,6 +9,7 @@
 #include <mutex>
 #include <vector>
 
+#include "daemon/worker/kernel_device.h"
 #include "daemon/worker/models.h"
 #include "daemon/workers/worker_protocol.h"
 #include "engine/runtime/worker.h"
@@ -16,6 +17,8 @@
 #include "libmlclient/transport/unique_fd.h"
 
 namespace ml::daemon {
+
+class KernelLedger;
 
 class Control {
  public:
@@ -32,6 +35,7 @@ class Control {
   struct Session {
     runtime::Session* session;
     std::map<std::uint32_t, runtime::Queue*> queues;
+    std::shared_ptr<KernelLedger> ledger;  // once it has a queue of the kernel's
   };
 
   // From any thread: runs it on this one.
@@ -55,8 +59,12 @@ class Control {
   void close_session(const worker_protocol::CloseSession& wanted, transport::Packet& packet);
   void open_queue(const worker_protocol::OpenQueue& wanted, transport::Packet& packet);
   void close_queue(const worker_protocol::CloseQueue& wanted, transport::Packet& packet);
-  void queue_faulted(std::uint64_t session, std::uint32_t fault);
+  void open_kernel_queue(const worker_protocol::OpenKernelQueue& wanted, transport::Packet& packet);
+  runtime::QueueOptions options_of_queue(std::uint64_t session, std::int32_t priority);
+  void check_queue_is_new(const Session& session, std::uint32_t queue) const;
+  void session_failed(std::uint64_t session, std::uint32_t fault, Code code);
   void add_arena(const worker_protocol::AddArena& wanted, transport::Packet& packet);
+  void add_kernel_arena(const worker_protocol::AddArena& wanted, transport::Packet& packet);
   void remove_arena(const worker_protocol::RemoveArena& wanted, transport::Packet& packet);
   void load_model(const worker_protocol::LoadModel& wanted, transport::Packet& packet);
   void open_model(const worker_protocol::OpenModel& wanted, transport::Packet& packet);
@@ -64,14 +72,29 @@ class Control {
   void set_weight(const worker_protocol::SetWeight& wanted, transport::Packet& packet);
   void statistics(const worker_protocol::Statistics& wanted, transport::Packet& packet);
 
+  void use_kernel(transport::UniqueFd file);
+  KernelDevice& kernel() const;
+  void free_memory(const mlaccel_event& wanted);
+
   int socket_;
   transport::UniqueFd posted_;  // eventfd
   std::mutex mutex_;
   std::vector<std::function<void()>> actions_;  // posted
 
+  bool stopped_ = false;                  // the kernel says that this worker is none any more
+  std::unique_ptr<KernelDevice> kernel_;  // null: the device is not registered with the module
   std::unique_ptr<runtime::Worker> worker_;
   std::unique_ptr<Models> models_;
   std::map<std::uint64_t, Session> sessions_;
 };
+
+template <class T>
+void Control::answer(std::uint64_t request, worker_protocol::Kind kind, T message, std::string_view text,
+                     std::span<const int> fds) {
+  message.header = {};
+  message.header.kind = static_cast<std::uint32_t>(kind);
+  message.header.request = request;
+  check_sent(transport::send_message(socket_, message, text, fds));
+}
 
 }  // namespace ml::daemon

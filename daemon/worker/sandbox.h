@@ -16,6 +16,9 @@ bool give_up_files();
 //
 // Code generated at run time is executable (oneDNN's kernels are), so mprotect() to PROT_EXEC is allowed; mapping a
 // file executable isn't.
-void restrict_system_calls();
+//
+// `kernel_file`: the worker's file of the kernel module, of whose calls those of a worker are allowed, on this file
+// alone; -1: none.
+void restrict_system_calls(int kernel_file = -1);
 
 }  // namespace ml::daemon

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "daemon/worker/sandbox.h"
+#include "kernel/uapi/mlaccel_control.h"
 #include "ml/error.h"
 
 namespace ml::daemon {
@@ -160,7 +161,7 @@ scmp_arg_cmp masked(unsigned argument, std::uint64_t mask, std::uint64_t value) 
 
 }  // namespace
 
-void restrict_system_calls() {
+void restrict_system_calls(int kernel_file) {
   Filter filter;
   for (const char* name : kAllowed) filter.rule(SCMP_ACT_ALLOW, name);
   for (const char* name : kHostile) filter.rule(SCMP_ACT_KILL_PROCESS, name);
@@ -182,6 +183,12 @@ void restrict_system_calls() {
   filter.rule(SCMP_ACT_ALLOW, "newfstatat", is(3, AT_EMPTY_PATH));
   for (const int command : {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS})
     filter.rule(SCMP_ACT_ALLOW, "fcntl", is(1, static_cast<std::uint64_t>(command)));
+  if (kernel_file >= 0) {
+    for (const unsigned long call : {MLACCEL_WORKER_INFO, MLACCEL_QUEUE_MAP, MLACCEL_QUEUE_UNMAP, MLACCEL_QUEUE_END,
+                                     MLACCEL_COMPLETE, MLACCEL_BO_LOOK, MLACCEL_BO_CREATE_FOR, MLACCEL_BO_DESTROY,
+                                     MLACCEL_BO_EVICT, MLACCEL_BO_RESTORE, MLACCEL_FREED})
+      filter.rule(SCMP_ACT_ALLOW, "ioctl", is(0, static_cast<std::uint64_t>(kernel_file)), is(1, call));
+  }
 #ifdef __x86_64__
   // Asking for the registers of AMX, which oneDNN does once.
   constexpr int kGetPermission = 0x1022, kRequestPermission = 0x1023;

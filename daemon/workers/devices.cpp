@@ -70,7 +70,72 @@ Devices::~Devices() {
 }
 
 void Devices::start() {
-  for (Device& device : devices_) start_serving(device);
+  open_kernel();
+  for (Device& device : devices_) {
+    if (kernel_) register_device(device);
+    start_serving(device);
+  }
+  limits_changed();
+}
+
+void Devices::open_kernel() {
+  if (config_.kernel == "off") {
+    why_no_kernel_ = "mld.toml says kernel = \"off\"";
+    return;
+  }
+  const bool wanted = config_.kernel == "on";
+  try {
+    kernel_ = KernelModule::open(why_no_kernel_);
+  } catch (const Error& error) {
+    if (wanted) throw;
+    why_no_kernel_ = error.what();
+  }
+  if (wanted && !kernel_)
+    throw Error(Code::unsupported, why_no_kernel_, "kernel = \"on\" in mld.toml",
+                "modprobe mlaccel, or set kernel = \"automatic\"");
+}
+
+void Devices::register_device(Device& device) {
+  try {
+    device.node = kernel_->add(device.config.name, device.config.backend, config_.socket, device.config.memory_bytes,
+                               config_.limits.device_bytes);
+  } catch (const Error& error) {
+    if (config_.kernel == "on") throw;
+    if (on_kernel_trouble) on_kernel_trouble(device.config.name + " is served without the module: " + error.what());
+  }
+}
+
+void Devices::limits_changed() {
+  if (!kernel_) return;
+  for (const auto& [uid, limits] : config_.user_limits) limited_.insert(uid);
+  try {
+    for (const std::uint32_t uid : limited_) {
+      const LimitValues& limits = config_.limits_of(uid);  // everybody's again when the user's own are gone
+      const bool own_arenas = limits.arena_bytes != config_.limits.arena_bytes;
+      kernel_->limit_host(uid, own_arenas ? limits.arena_bytes : kernel_->host_limit());
+      for (const Device& device : devices_)
+        if (device.node) kernel_->limit_device(*device.node, device.config.memory_bytes, uid, limits.device_bytes);
+    }
+  } catch (const Error& error) {
+    if (on_kernel_trouble) on_kernel_trouble(error.what());
+  }
+}
+
+// Nothing when it isn't registered.
+transport::UniqueFd Devices::start_in_kernel(Device& device) {
+  if (!device.node) return {};
+  const bool first = device.generation == 1;
+  try {
+    KernelModule::Started started = kernel_->start(*device.node);
+    device.generation = started.generation;
+    return std::move(started.file);
+  } catch (const Error& error) {
+    if (!first || config_.kernel == "on") throw;  // later its clients know the node
+    kernel_->remove(*device.node);
+    device.node.reset();
+    if (on_kernel_trouble) on_kernel_trouble(device.config.name + " is served without the module: " + error.what());
+    return {};
+  }
 }
 
 void Devices::start_serving(Device& device) {
@@ -93,6 +158,8 @@ void Devices::start_serving(Device& device) {
   };
   device.started_at_ = now_ns();
   ++device.generation;
+  const transport::UniqueFd file = start_in_kernel(device);  // the worker's: its death is the file's last close
+  spec.kernel_fd = file.get();
   device.serving = start_worker(loop_, config_.libexec_directory + "/mld-worker", spec, identity_, device.generation,
                                 std::move(events));
 }

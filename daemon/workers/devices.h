@@ -5,10 +5,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "daemon/config/config.h"
+#include "daemon/workers/kernel_module.h"
 #include "daemon/workers/worker_process.h"
 
 namespace ml::daemon {
@@ -17,6 +19,7 @@ struct Device {
   DeviceConfig config;
   transport::UniqueFd preemption_fd;  // memfd of its PreemptionPage
   worker_protocol::PreemptionPage* preemption = nullptr;
+  std::optional<KernelNode> node;          // while it is registered with the kernel module
   std::unique_ptr<WorkerProcess> serving;  // null from its death to its restart
   std::uint32_t generation = 0;            // of its serving worker
   std::uint32_t sessions = 0;              // that Sessions has put here
@@ -43,8 +46,13 @@ class Devices {
   Devices(const Devices&) = delete;
   Devices& operator=(const Devices&) = delete;
 
-  // Starts every serving worker; throws when one can't be started at all. Set the functions below before.
+  // Registers the devices with the kernel module as the configuration says, and starts every serving worker; throws
+  // when one can't be started at all. Set the functions below before.
   void start();
+  // Why no device is registered with the module; empty: those that could be are.
+  const std::string& why_no_kernel() const { return why_no_kernel_; }
+  // After a reload: the module learns the limits of single users.
+  void limits_changed();
   std::vector<Device>& all() { return devices_; }
   Device* find(const std::string& name);
   // For a session that asks for `wanted` (name, backend or empty): of those that fit the one with the fewest sessions.
@@ -59,8 +67,13 @@ class Devices {
   std::function<void(Device& device, const worker_protocol::SessionEnded& ended, std::string_view why)>
       on_session_ended;
   std::function<void(Device& device)> on_ready;
+  // The module refuses something; mld goes on without it.
+  std::function<void(const std::string& what)> on_kernel_trouble;
 
  private:
+  void open_kernel();
+  void register_device(Device& device);
+  transport::UniqueFd start_in_kernel(Device& device);
   void start_serving(Device& device);
   void died(Device& device, const std::string& how);
   void restart_later(Device& device);
@@ -69,7 +82,10 @@ class Devices {
   Loop& loop_;
   const Config& config_;
   std::optional<Identity> identity_;  // of workers
-  std::vector<Device> devices_;       // never moved once made
+  std::unique_ptr<KernelModule> kernel_;
+  std::string why_no_kernel_;
+  std::set<std::uint32_t> limited_;  // users who have limits of their own there
+  std::vector<Device> devices_;      // never moved once made
 };
 
 }  // namespace ml::daemon

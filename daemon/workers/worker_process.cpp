@@ -171,6 +171,8 @@ void Link::configure() {
   };
   std::vector<int> fds{running.fd()};
   fds.insert(fds.end(), spec.preemption_fds.begin(), spec.preemption_fds.end());
+  message.kernel = spec.kernel_fd >= 0 ? 1 : 0;
+  if (message.kernel != 0) fds.push_back(std::exchange(spec.kernel_fd, -1));  // the caller closes it
   if (!transport::send_message(socket_.get(), message, {}, fds)) refuse(spec.name, "configuring it");
 }
 

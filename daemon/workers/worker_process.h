@@ -28,6 +28,7 @@ struct WorkerSpec {
   std::uint64_t memory_bytes = 0;
   std::uint64_t poll_ms = DeviceConfig::kPollByCpus;
   std::vector<int> preemption_fds;  // memfds of the PreemptionPage of each device
+  int kernel_fd = -1;               // the worker's file of the kernel module, if its device has a node there
 };
 
 class WorkerProcess {

@@ -20,7 +20,7 @@ inline constexpr std::uint32_t kMaxGang = transport::protocol::kMaxFds - 1;  // 
 
 enum class Kind : std::uint32_t {
   // mld -> worker
-  configure = 256,  // fds: RunningTable, a PreemptionPage for each device -> ready
+  configure = 256,  // fds: RunningTable, a PreemptionPage for each device, the kernel's file if `kernel` -> ready
   open_session,     // -> done
   close_session,    // -> done, when nothing of it runs any more
   open_queue,       // 4 fds: submission, state, doorbell, wake -> queue_opened with 1 fd: completion
@@ -32,13 +32,17 @@ enum class Kind : std::uint32_t {
   unload_model,     // -> done; sessions that have it open keep it
   set_weight,       // -> done
   statistics,       // -> session_statistics
+  // 1 fd each that a client sent and nobody has looked at: the worker closes its own before it answers, since closing
+  // could take for ever, and mld keeps another one until then.
+  open_kernel_queue,  // a queue of the kernel module -> queue_opened without fds
+  add_kernel_arena,   // a dma-buf of the kernel module -> arena_added
   // worker -> mld
   ready = 320,  // text: device fingerprint
   queue_opened,
   arena_added,
   model_opened,
   session_statistics,
-  session_ended,  // unasked, request 0: a client broke the rules; text says how
+  session_ended,  // unasked, request 0: a client broke the rules, or its work hung; text says how
 };
 
 // What the worker is for.
@@ -50,8 +54,10 @@ struct Configure {
   std::uint32_t threads;       // that one kernel may use
   std::uint64_t memory_bytes;  // of all sessions together: behind handles, scratch, packed weights; 0: no limit
   std::uint64_t poll_ns;       // an idle queue is polled so long; ~0: as the number of CPUs suggests
-  char device[64];             // "cpu0"
-  char backend[64];            // "cpu", "reference"
+  std::uint32_t kernel;        // 1: the device is registered with the kernel module
+  std::uint32_t reserved;
+  char device[64];   // "cpu0"
+  char backend[64];  // "cpu", "reference"
 };
 struct Ready {
   Header header;
@@ -83,9 +89,16 @@ struct OpenQueue {
   std::int32_t priority;
   std::uint32_t reserved;
 };
+struct OpenKernelQueue {
+  Header header;
+  std::uint64_t session;
+  std::uint32_t queue;  // chosen by mld
+  std::uint32_t depth;  // that the client says
+};
 struct QueueOpened {
   Header header;
   mlring_handle handle;
+  std::uint64_t kernel_client;  // its file's number there (drm-client-id); 0: not the kernel's queue
 };
 struct CloseQueue {
   Header header;
@@ -147,6 +160,7 @@ struct SessionEntry {
   std::uint64_t arena_bytes;
   std::uint64_t executions;
   std::uint64_t failures;
+  std::uint64_t kernel_bytes;  // of the device, charged to it in the kernel
 };
 inline constexpr std::uint32_t kStatisticsEntries = 64;
 struct SessionStatistics {
@@ -167,7 +181,7 @@ struct SessionEnded {
   Header header;
   std::uint64_t session;
   std::uint32_t fault;  // MLRING_FAULT_*
-  std::uint32_t reserved;
+  std::int32_t status;  // MLRING_CORRUPT, or MLRING_TIMEOUT: its work hung
 };
 
 // A page that the worker writes and mld reads when the worker has died: whose work every executor (from the front),

@@ -41,7 +41,8 @@ Queue::Queue(RingThread& thread, Session& session, std::unique_ptr<QueueMemory> 
       session_(session),
       memory_(std::move(memory)),
       options_(std::move(options)),
-      ring_(memory_->worker_pages(), memory_->wake_fd(), memory_->foreign() ? &thread.bell() : nullptr),
+      ring_(memory_->worker_pages(), memory_->wake_fd(), memory_->foreign() ? &thread.bell() : nullptr,
+            memory_->owner()),
       tasks_(memory_->depth()),
       numbers_(memory_->depth(), kNoSlot) {
   for (std::uint32_t slot = 0; slot < tasks_.size(); ++slot) {
@@ -329,18 +330,18 @@ void Queue::wait_for_thread(Task& task, Task::Stage stage) {
   share_of(place).wait(place);
 }
 
-Task& Queue::give(FairShare::Place& place) {
+Task& Queue::give(FairShare::Place& place, std::uint64_t now) {
   TaskList& list = list_of(place);
   Task& task = *list.pop_front();
   task.stage = &place == &turn ? Task::Stage::running : Task::Stage::compiling;
   task.share = share_of(place).give(place);
   if (list.empty()) share_of(place).stop_waiting(place);
-  ++away_;
+  if (away_++ == 0) ring_.set_running_since(now);
   return task;
 }
 
-void Queue::come_back(Task& task) {
-  --away_;
+void Queue::come_back(Task& task, std::uint64_t now) {
+  ring_.set_running_since(--away_ == 0 ? 0 : now);
   if (away_ == 0 && when_drained_) thread_.post(std::exchange(when_drained_, nullptr));
   const bool was_compiling = task.stage == Task::Stage::compiling;
   FairShare::Place& place = was_compiling ? compile_turn : turn;

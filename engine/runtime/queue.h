@@ -38,6 +38,7 @@ class Queue {
   Queue& operator=(const Queue&) = delete;
 
   const QueueMemory& memory() const { return *memory_; }
+  QueueMemory& memory() { return *memory_; }
   Session& session() const { return session_; }
   mlring_handle handle{};      // in the session's table
   Poller::Place poller_place;  // these two are the ring thread's
@@ -53,9 +54,9 @@ class Queue {
   bool moved = false;  // the thread has been told
 
   // A task that came back from an executor or the compile thread.
-  void come_back(Task& task);
+  void come_back(Task& task, std::uint64_t now);
   // The next task for an executor or a compile thread, of which there is one.
-  Task& give(FairShare::Place& place);
+  Task& give(FairShare::Place& place, std::uint64_t now);
   // Stops what is past its deadline, and says when to look again, or 0. The thread has been told of the earliest.
   std::uint64_t expire(std::uint64_t now);
   std::uint64_t next_deadline = 0;  // 0: none

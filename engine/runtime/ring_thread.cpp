@@ -22,6 +22,8 @@ constexpr std::uint64_t kShortPlan = 1'000'000;
 constexpr std::uint64_t kCompilePatience = 100'000'000;
 constexpr std::size_t kCompileThreads = 4;
 constexpr int kCompileNiceness = 10;
+// A thread that has too much to do to sleep looks at other events this often, ns.
+constexpr std::uint64_t kEventInterval = 250'000'000;
 
 TaskThreadsOptions executor_options(const ThreadOptions& options) {
   std::size_t most = options.executors + kMoreExecutors;
@@ -47,6 +49,7 @@ RingThread::RingThread(Device& device, const ThreadOptions& options)
       executors_(executor_options(options), [this](std::size_t number) { return make_executor(number); }),
       compilers_({1, kCompileThreads, 1, kCompilePatience, 0},
                  [this](std::size_t number) { return make_compiler(number); }) {
+  if (options_.events != nullptr) wakeup_.watch(options_.events->fd());
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "ml-ring");
 }
@@ -134,17 +137,19 @@ bool RingThread::run_control_calls() {
 }
 
 void RingThread::add_queue(Queue& queue) {
-  wakeup_.add(queue, queue.memory().doorbell_fd());
+  if (const int doorbell = queue.memory().doorbell_fd(); doorbell >= 0) wakeup_.add(queue, doorbell);
   ++queues_;
   moved_.reserve(queues_);
   with_deadlines_.reserve(queues_);
   poller_.add(queue);
+  queue.memory().heard_by(&queue);
   executors_.share().join(queue.turn, queue.session().limits.user);
   compilers_.share().join(queue.compile_turn, queue.session().limits.user);
 }
 
 void RingThread::remove_queue(Queue& queue) {
-  wakeup_.remove(queue.memory().doorbell_fd());
+  queue.memory().heard_by(nullptr);
+  if (const int doorbell = queue.memory().doorbell_fd(); doorbell >= 0) wakeup_.remove(doorbell);
   executors_.share().leave(queue.turn);
   compilers_.share().leave(queue.compile_turn);
   poller_.remove(queue);
@@ -187,6 +192,7 @@ void RingThread::run() {
     busy |= collect(now);
     busy |= run_control_calls();
     busy |= expire(now);
+    if (options_.events != nullptr && now - events_taken_ > kEventInterval) take_events(now);
     settle();
     busy |= dispatch(now);
     publish(now);
@@ -199,7 +205,7 @@ void RingThread::run() {
 }
 
 bool RingThread::collect(std::uint64_t now) {
-  const auto come_back = [](Task& task) { task.queue->come_back(task); };
+  const auto come_back = [now](Task& task) { task.queue->come_back(task, now); };
   const bool executed = executors_.collect(now, come_back);
   return compilers_.collect(now, come_back) || executed;
 }
@@ -221,7 +227,7 @@ void RingThread::publish(std::uint64_t now) {
 }
 
 bool RingThread::dispatch(std::uint64_t now) {
-  const auto give = [](FairShare::Place& place) -> Task& { return place.queue->give(place); };
+  const auto give = [now](FairShare::Place& place) -> Task& { return place.queue->give(place, now); };
   demand_.update(executors_.busy(), now);  // before they begin: the device is still all the sooner
   const bool executing = executors_.dispatch(now, give);
   return compilers_.dispatch(now, give) || executing;
@@ -252,6 +258,15 @@ void RingThread::sleep(std::uint64_t now) {
   const std::uint64_t awake = monotonic_now();
   poller_.slept(awake);
   wakeup_.take_rung([awake](Queue& queue) { queue.unpark(awake); });
+  events_taken_ = awake;  // what comes wakes whoever sleeps
+  if (wakeup_.take_watched()) take_events(awake);
+}
+
+void RingThread::take_events(std::uint64_t now) {
+  events_taken_ = now;
+  if (options_.events->take(now)) return;
+  wakeup_.unwatch(options_.events->fd());
+  options_.events = nullptr;
 }
 
 }  // namespace ml::runtime

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/runtime/event_bell.h"
+#include "engine/runtime/event_source.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/poller.h"
 #include "engine/runtime/preemption.h"
@@ -35,6 +36,7 @@ struct ThreadOptions {
   PreemptionRole role = PreemptionRole::serving;
   std::span<std::uint64_t> running;
   std::shared_ptr<MemoryBudget> memory;
+  EventSource* events = nullptr;
 };
 
 class RingThread {
@@ -88,6 +90,7 @@ class RingThread {
   bool run_control_calls();
   bool expire(std::uint64_t now);
   void sleep(std::uint64_t now);
+  void take_events(std::uint64_t now);
 
   Device& device_;
   ThreadOptions options_;
@@ -102,6 +105,7 @@ class RingThread {
 
   Poller poller_;
   std::size_t queues_ = 0;
+  std::uint64_t events_taken_ = 0;
   std::vector<Queue*> moved_;           // something to settle or to publish
   std::vector<Queue*> with_deadlines_;  // those whose next_deadline isn't 0
   std::uint64_t next_deadline_ = 0;     // the earliest of them

@@ -26,17 +26,26 @@ Session::Session(const SessionLimits& session_limits, std::shared_ptr<MemoryBudg
       handles(session_limits.handles),
       arenas(session_limits.arenas) {}
 
-Session::~Session() { discharge(charged.get()); }
+Session::~Session() { uncount(charged.get()); }
 
 bool Session::charge(std::uint64_t bytes) {
   if (!fits(bytes, charged.get(), limits.device_bytes) || !fits(bytes, *user_bytes, limits.user_bytes)) return false;
   if (!memory->try_take(bytes, MemoryBudget::Purpose::handles)) return false;
+  if (ledger && !ledger->take(bytes)) {
+    memory->give_back(bytes, MemoryBudget::Purpose::handles);
+    return false;
+  }
   charged.add(bytes);
   *user_bytes += bytes;
   return true;
 }
 
 void Session::discharge(std::uint64_t bytes) {
+  if (ledger) ledger->give_back(bytes);
+  uncount(bytes);
+}
+
+void Session::uncount(std::uint64_t bytes) {
   charged.subtract(bytes);
   *user_bytes -= bytes;
   memory->give_back(bytes, MemoryBudget::Purpose::handles);
@@ -46,6 +55,7 @@ std::string Session::refusal(std::uint64_t bytes) const {
   if (!fits(bytes, charged.get(), limits.device_bytes))
     return used_up("session", charged.get(), limits.device_bytes, bytes);
   if (!fits(bytes, *user_bytes, limits.user_bytes)) return used_up("user", *user_bytes, limits.user_bytes, bytes);
+  if (ledger && fits(bytes, memory->used(), memory->limit())) return ledger->refusal();
   return memory->refusal(bytes, MemoryBudget::Purpose::handles);
 }
 

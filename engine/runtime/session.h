@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/runtime/device_ledger.h"
 #include "engine/runtime/handles.h"
 #include "engine/runtime/memory_budget.h"
 
@@ -55,6 +56,7 @@ struct Session {
   const SessionLimits limits;
   const std::shared_ptr<MemoryBudget> memory;
   const std::shared_ptr<UserBytes> user_bytes;
+  std::shared_ptr<DeviceLedger> ledger;  // null: nobody else counts
   HandleTable handles;
   ArenaTable arenas;
   std::vector<std::unique_ptr<Queue>> queues;
@@ -66,6 +68,9 @@ struct Session {
   Counter compile_ns;  // of compile threads
   Counter executions;  // that succeeded
   Counter failures;    // descriptors of any kind that failed by themselves: neither cancelled nor late
+
+ private:
+  void uncount(std::uint64_t bytes);
 };
 
 }  // namespace ml::runtime

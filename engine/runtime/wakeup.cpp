@@ -44,6 +44,16 @@ void Wakeup::add(Queue& queue, int doorbell_fd) {
 
 void Wakeup::remove(int doorbell_fd) { epoll_ctl(epoll_, EPOLL_CTL_DEL, doorbell_fd, nullptr); }
 
+// Level-triggered: what a bounded look has left there wakes once more.
+void Wakeup::watch(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = this;
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) refuse("epoll_ctl");
+}
+
+void Wakeup::unwatch(int fd) { remove(fd); }
+
 void Wakeup::wake() {
   if (!asleep_.claim()) return;
   const std::uint64_t one = 1;
@@ -62,7 +72,10 @@ void Wakeup::wait(std::uint64_t deadline) {
   epoll_event events[kBatch];
   const int count = epoll_pwait2(epoll_, events, kBatch, deadline != 0 ? &left : nullptr, nullptr);
   for (int i = 0; i < count; ++i) {
-    if (events[i].data.ptr != nullptr) rung_[rung_count_++] = static_cast<Queue*>(events[i].data.ptr);
+    if (events[i].data.ptr == this)
+      watched_ready_ = true;
+    else if (events[i].data.ptr != nullptr)
+      rung_[rung_count_++] = static_cast<Queue*>(events[i].data.ptr);
   }
 }
 

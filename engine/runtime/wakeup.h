@@ -1,7 +1,9 @@
-// What the ring thread sleeps on: the doorbells of parked rings and a bell of its own for the other threads.
+// What the ring thread sleeps on: the doorbells of parked rings, a bell of its own for the other threads, and the
+// worker's EventSource.
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "engine/runtime/mailbox.h"
 
@@ -18,6 +20,9 @@ class Wakeup {
 
   void add(Queue& queue, int doorbell_fd);
   void remove(int doorbell_fd);
+  // One fd more, which wakes as long as it is readable.
+  void watch(int fd);
+  void unwatch(int fd);
 
   // Any thread, behind publishing work; a system call only when the ring thread sleeps.
   void wake();
@@ -35,6 +40,8 @@ class Wakeup {
     for (int i = 0; i < rung_count_; ++i) rung(*rung_[i]);
     rung_count_ = 0;
   }
+  // Was the watched fd readable?
+  bool take_watched() { return std::exchange(watched_ready_, false); }
 
  private:
   static constexpr int kBatch = 32;
@@ -45,6 +52,7 @@ class Wakeup {
   int bell_ = -1;
   Queue* rung_[kBatch] = {};
   int rung_count_ = 0;
+  bool watched_ready_ = false;
 };
 
 }  // namespace ml::runtime

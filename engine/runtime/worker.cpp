@@ -25,6 +25,7 @@ ThreadOptions thread_options(const WorkerOptions& options, std::shared_ptr<Memor
   result.role = options.role;
   result.running = options.running;
   result.memory = std::move(memory);
+  result.events = options.events;
   return result;
 }
 
@@ -234,6 +235,13 @@ mlring_handle Worker::add_program(Session& session, std::shared_ptr<Program> pro
     return true;
   });
   return handle;
+}
+
+void Worker::set_ledger(Session& session, std::shared_ptr<DeviceLedger> ledger) {
+  thread_->call([&] {
+    session.ledger = std::move(ledger);
+    return true;
+  });
 }
 
 void Worker::set_weight(std::uint32_t user, std::uint32_t weight) {

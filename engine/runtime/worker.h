@@ -35,6 +35,8 @@ struct WorkerOptions {
   // Where each thread says for which session (SessionLimits::number) it works, so that somebody else can tell when the
   // process has died: executors from the front, compile threads from the end. At least 16 entries, or none.
   std::span<std::uint64_t> running;
+  // Tells of queues without eventfds; outlives the worker. May be null.
+  EventSource* events = nullptr;
 };
 
 // All functions may be called from any thread but the ring thread; each session and queue is destroyed once.
@@ -72,6 +74,8 @@ class Worker {
   // A handle of a program that was loaded outside of any queue; sessions share the program and its packed weights.
   // Throws no_space when the session's handles are used up.
   mlring_handle add_program(Session& session, std::shared_ptr<Program> program);
+  // From now on it counts the session's memory too.
+  void set_ledger(Session& session, std::shared_ptr<DeviceLedger> ledger);
   // What programs count their memory in.
   const std::shared_ptr<MemoryBudget>& memory() const { return memory_; }
   // The user's share of device time, in proportion to the other users' that have work. Sessions name their user in

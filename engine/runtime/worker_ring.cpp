@@ -20,8 +20,8 @@ static_assert((MLRING_ERROR_BYTES & error_mask) == 0, "positions in the error ar
 
 }  // namespace
 
-WorkerRing::WorkerRing(const WorkerPages& pages, int wake_fd, EventBell* bell)
-    : pages_(pages), layout_{}, wake_fd_(wake_fd), bell_(bell) {
+WorkerRing::WorkerRing(const WorkerPages& pages, int wake_fd, EventBell* bell, RingOwner* owner)
+    : pages_(pages), layout_{}, wake_fd_(wake_fd), bell_(bell), owner_(owner) {
   if (!mlring_compute_layout(&layout_, pages.depth, 4096))
     throw Error(Code::invalid_argument, "depth " + std::to_string(pages.depth) + " is not a power of two", "ring",
                 "choose one from " + std::to_string(MLRING_DEPTH_MIN) + " to " + std::to_string(MLRING_DEPTH_MAX));
@@ -39,6 +39,7 @@ WorkerRing::WorkerRing(const WorkerPages& pages, int wake_fd, EventBell* bell)
 }
 
 void WorkerRing::wake_client() const {
+  if (owner_ != nullptr) return owner_->notify(true);
   if (bell_ != nullptr) return bell_->ring(wake_fd_);
   const uint64_t one = 1;
   // A full counter (EAGAIN) is readable already.
@@ -155,8 +156,13 @@ bool WorkerRing::publish() {
   MLRING_STORE(&pages_.completion->completed_sequence, published_sequence_);
   MLRING_STORE_RELEASE(&pages_.completion->completion_tail, completed_);
   MLRING_FULL_FENCE();
-  if (mlring_client_needs_wake(pages_.submission, before, published_)) wake_client();
-  return mlring_owner_needs_notice(pages_.state, before_sequence, published_sequence_);
+  const bool wake = mlring_client_needs_wake(pages_.submission, before, published_);
+  const bool notice = mlring_owner_needs_notice(pages_.state, before_sequence, published_sequence_);
+  if (owner_ != nullptr && (wake || notice))
+    owner_->notify(wake);
+  else if (wake)
+    wake_client();
+  return notice;
 }
 
 bool WorkerRing::park() {
@@ -175,5 +181,7 @@ void WorkerRing::add_busy(uint64_t nanoseconds) {
   busy_ += nanoseconds;
   MLRING_STORE(&pages_.completion->busy, busy_);
 }
+
+void WorkerRing::set_running_since(uint64_t now) { MLRING_STORE(&pages_.completion->running_since, now); }
 
 }  // namespace ml::runtime

@@ -1,5 +1,6 @@
 // The worker's end of one queue: takes descriptors, publishes completions, parks. It allocates when it is made and
-// never again, and the only system call it makes is the write that wakes a sleeping client. One thread uses it.
+// never again, and the only system call it makes is the one that wakes a sleeping client or tells the queue's owner.
+// One thread uses it.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +23,14 @@ struct WorkerPages {
   uint32_t depth;
 };
 
+// A queue's owner that wakes its client and waits for sequences itself: the kernel, for queues that it made.
+class RingOwner {
+ public:
+  virtual ~RingOwner() = default;
+  // It looks at what was published. `wake`: the client sleeps and is to be woken.
+  virtual void notify(bool wake) = 0;
+};
+
 // A private copy of a descriptor that passed mlring_check_descriptor(). `slot` names it until it is completed; it is
 // below the ring's depth, so tables of what is in flight can be arrays.
 struct TakenDescriptor {
@@ -33,9 +42,10 @@ struct TakenDescriptor {
 class WorkerRing {
  public:
   // wake_fd is the eventfd on which the client sleeps; the caller keeps it open. `bell` rings it when another process
-  // holds it too; null: it is written. The pages must be new: the worker's own words in them are written here. Throws
-  // invalid_argument when the depth is not a power of two within bounds.
-  WorkerRing(const WorkerPages& pages, int wake_fd, EventBell* bell = nullptr);
+  // holds it too; null: it is written. With an owner there is neither: the owner is notified. The pages must be new:
+  // the worker's own words in them are written here. Throws invalid_argument when the depth is not a power of two
+  // within bounds.
+  WorkerRing(const WorkerPages& pages, int wake_fd, EventBell* bell = nullptr, RingOwner* owner = nullptr);
 
   // Copies, checks and takes at most out.size() descriptors and says how many. One that is refused is answered here
   // with INVALID_ARGUMENT, and is not among them. No more are taken than completions are free, so each can be answered.
@@ -48,7 +58,7 @@ class WorkerRing {
   void complete(uint32_t slot, const mlring_completion& answer, std::string_view message = {});
 
   // Shows the completions since the last call to the client and wakes it if it sleeps. True: the queue's owner waits
-  // for a sequence that was passed, and must be told (the kernel transport's COMPLETE).
+  // for a sequence that was passed; it has been notified if it is a RingOwner.
   bool publish();
 
   // Wakes the client, whether or not it sleeps.
@@ -66,6 +76,9 @@ class WorkerRing {
 
   // Adds to the time spent for this queue.
   void add_busy(uint64_t nanoseconds);
+  // Since when something of this queue has been running without anything of it having ended; 0: nothing runs. The
+  // owner's watchdog goes by it.
+  void set_running_since(uint64_t now);
 
   // MLRING_FAULT_NONE, or why this ring ended. A faulted ring takes nothing more; completing on it does nothing.
   uint32_t fault() const { return fault_; }
@@ -104,6 +117,7 @@ class WorkerRing {
   char* errors_;
   int wake_fd_;
   EventBell* bell_;
+  RingOwner* owner_;
 
   // Private copies of every index: what is in the pages is only ever compared with these.
   uint32_t taken_ = MLRING_START;        // descriptors taken

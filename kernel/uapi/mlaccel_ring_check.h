@@ -8,7 +8,7 @@
 #define MLACCEL_RING_CHECK_H
 
 #ifndef MLACCEL_RING_H
-#error "include mlaccel_ring.h"
+#include "mlaccel_ring.h"
 #endif
 
 /* ---- indices ---- */

@@ -1,17 +1,13 @@
 #include "libmlclient/session/arena.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstring>
 #include <string>
 
 #include "libmlclient/session/connection.h"
-#include "libmlclient/transport/memfd.h"
 #include "ml/error.h"
 
 namespace ml::client {
@@ -47,26 +43,12 @@ std::uint64_t machine_bytes() {
 
 }  // namespace
 
-Arena::Arena(std::uint64_t bytes, bool shared) : bytes_(bytes) {
-  if (shared) {
-    fd_ = transport::make_memfd("mlaccel-arena", bytes);
-    transport::seal(fd_.get(), F_SEAL_SHRINK | F_SEAL_GROW);
-  }
-  const int flags = MAP_SHARED | MAP_NORESERVE | (shared ? 0 : MAP_ANONYMOUS);
-  void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd_.get(), 0);
-  if (base == MAP_FAILED) {
-    throw Error(Code::out_of_memory,
-                "cannot map " + std::to_string(bytes) + " bytes for tensors: " + std::strerror(errno), {},
-                "drop tensors that are no longer needed");
-  }
-  madvise(base, bytes, MADV_DONTFORK);
-  base_ = static_cast<std::byte*>(base);
-}
+Arena::Arena(std::uint64_t bytes, transport::MemorySource& source) : memory_(source.make(bytes)), bytes_(bytes) {}
 
 Arena::~Arena() {
   const auto id = static_cast<std::uint32_t>(known_.load(std::memory_order_acquire));
   if (const auto connection = given_to_.lock()) connection->transport().remove_arena(id);
-  munmap(base_, bytes_);
+  munmap(memory_.base, bytes_);
 }
 
 std::uint32_t Arena::id_in(Connection& connection) {
@@ -79,10 +61,15 @@ std::uint32_t Arena::give_to(Connection& connection) {
   const std::uint64_t known = known_.load(std::memory_order_relaxed);
   if (known >> 32 == connection.generation()) return static_cast<std::uint32_t>(known);  // another thread was first
   if (known >> 32 > connection.generation()) connection.throw_lost();
-  const std::uint32_t id = connection.transport().add_arena(base_, bytes_, fd_.get());
+  const std::uint32_t id = connection.transport().add_arena(memory_.base, bytes_, memory_.fd.get());
   given_to_ = connection.weak_from_this();
   known_.store(std::uint64_t{connection.generation()} << 32 | id, std::memory_order_release);
   return id;
+}
+
+void ArenaPool::use(std::shared_ptr<transport::MemorySource> source) {
+  const std::lock_guard lock(mutex_);
+  source_ = std::move(source);
 }
 
 Region ArenaPool::allocate(std::uint64_t bytes) {
@@ -105,7 +92,7 @@ Region ArenaPool::allocate(std::uint64_t bytes) {
   const std::uint64_t size = class_bytes(size_class);
   if (cut_up_.empty() || size > cut_up_.back()->bytes() - cut_) {
     const std::uint64_t next = kFirstBytes << std::min<std::size_t>(cut_up_.size(), kDoublings);
-    cut_up_.push_back(std::make_unique<Arena>(std::max(next, size), is_shared_));
+    cut_up_.push_back(std::make_unique<Arena>(std::max(next, size), *source_));
     mapped_ += cut_up_.back()->bytes();
     cut_ = 0;
   }
@@ -123,7 +110,7 @@ Region ArenaPool::allocate_whole(std::uint64_t bytes) {
     free_whole_.erase(fit);
     return region;
   }
-  auto arena = std::make_unique<Arena>(bytes, is_shared_);
+  auto arena = std::make_unique<Arena>(bytes, *source_);
   const Region region{arena.get(), UINT32_MAX, 0, bytes, arena->base()};
   whole_.emplace(arena.get(), std::move(arena));
   mapped_ += bytes;

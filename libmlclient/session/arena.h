@@ -8,9 +8,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
-#include "libmlclient/transport/unique_fd.h"
+#include "libmlclient/transport/memory_source.h"
 
 namespace ml::client {
 
@@ -19,13 +20,13 @@ class Connection;
 // One mapping. A connection's worker is given it when a descriptor of that connection first names it.
 class Arena {
  public:
-  // `shared`: behind an fd, for a worker in another process. Throws out_of_memory or no_space.
-  Arena(std::uint64_t bytes, bool shared);
+  // Throws out_of_memory or no_space.
+  Arena(std::uint64_t bytes, transport::MemorySource& source);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  std::byte* base() const { return base_; }
+  std::byte* base() const { return static_cast<std::byte*>(memory_.base); }
   std::uint64_t bytes() const { return bytes_; }
   // What descriptors of this connection name it by. Throws what the worker, or mld, says about it.
   std::uint32_t id_in(Connection& connection);
@@ -33,9 +34,8 @@ class Arena {
  private:
   std::uint32_t give_to(Connection& connection);
 
-  std::byte* base_ = nullptr;
+  transport::HostMemory memory_;
   std::uint64_t bytes_;
-  transport::UniqueFd fd_;
   std::atomic<std::uint64_t> known_{0};  // generation of the connection << 32 | id
   std::mutex giving_;
   std::weak_ptr<Connection> given_to_;
@@ -53,10 +53,12 @@ struct Region {
 // Safe from several threads. Mappings are not inherited by a forked child.
 class ArenaPool {
  public:
-  explicit ArenaPool(bool shared) : is_shared_(shared) {}
+  explicit ArenaPool(std::shared_ptr<transport::MemorySource> source) : source_(std::move(source)) {}
   ArenaPool(const ArenaPool&) = delete;
   ArenaPool& operator=(const ArenaPool&) = delete;
 
+  // New arenas come from there from now on.
+  void use(std::shared_ptr<transport::MemorySource> source);
   // At least that many bytes (64 for none), their content undefined. Throws out_of_memory. Does not allocate on the
   // heap or call the system when a region of the class is free.
   Region allocate(std::uint64_t bytes);
@@ -69,8 +71,8 @@ class ArenaPool {
   Region allocate_whole(std::uint64_t bytes);
   void trim();
 
-  bool is_shared_;
   mutable std::mutex mutex_;
+  std::shared_ptr<transport::MemorySource> source_;
   std::vector<std::unique_ptr<Arena>> cut_up_;  // cut into regions; the last one is being cut
   std::uint64_t cut_ = 0;                       // bytes of it that are
   std::vector<std::vector<Region>> free_;

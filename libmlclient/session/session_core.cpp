@@ -53,7 +53,7 @@ SessionCore::SessionCore(const SessionOptions& options) : options_(with_defaults
   std::unique_ptr<transport::Transport> transport = transport::open_transport(options_);
   options_.transport = transport->name();
   asked_device_ = std::exchange(options_.device, transport->device());
-  arenas_ = std::make_unique<ArenaPool>(transport->shares_memory());
+  arenas_ = std::make_unique<ArenaPool>(transport->memory());
   connection_ = std::make_shared<Connection>(std::move(transport), 1);
   static const int registered = pthread_atfork(nullptr, nullptr, [] {
     if (opened.load(std::memory_order_relaxed)) forked.store(true, std::memory_order_relaxed);
@@ -103,8 +103,9 @@ void SessionCore::connect_again() {
   connection_->end();
   if (!connection_->transport().comes_back()) connection_->throw_lost();
   try {
-    connection_ =
-        std::make_shared<Connection>(transport::open_transport(options_, kPatience), connection_->generation() + 1);
+    std::unique_ptr<transport::Transport> again = connection_->transport().open_again(options_, kPatience);
+    arenas_->use(again->memory());
+    connection_ = std::make_shared<Connection>(std::move(again), connection_->generation() + 1);
   } catch (const Error& error) {
     if (error.code() != Code::not_found && error.code() != Code::device_lost && error.code() != Code::again &&
         error.code() != Code::timeout)

@@ -39,10 +39,10 @@ bool several_cpus() {
 
 }  // namespace
 
-ClientRing::ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd, int life_fd)
+ClientRing::ClientRing(const ClientPages& pages, Doorbell doorbell, int wake_fd, int life_fd)
     : pages_(pages),
       depth_(pages.depth),
-      doorbell_fd_(doorbell_fd),
+      doorbell_(doorbell),
       wake_fd_(wake_fd),
       life_fd_(life_fd),
       may_spin_(several_cpus()) {
@@ -96,11 +96,7 @@ std::size_t ClientRing::submit(std::span<const mlring_descriptor> batch) {
   next_.store(next, std::memory_order_relaxed);
   MLRING_STORE_RELEASE(&pages_.submission->tail, submitted_index());
   MLRING_FULL_FENCE();
-  if (mlring_doorbell_needed(pages_.completion, &rung_)) {
-    const uint64_t one = 1;
-    // A full counter (EAGAIN) wakes the worker just as well.
-    [[maybe_unused]] const ssize_t written = write(doorbell_fd_, &one, sizeof one);
-  }
+  if (mlring_doorbell_needed(pages_.completion, &rung_)) doorbell_.ring();
   return count;
 }
 

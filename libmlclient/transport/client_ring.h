@@ -12,6 +12,7 @@
 #include <string>
 
 #include "kernel/uapi/mlaccel_ring.h"
+#include "libmlclient/transport/doorbell.h"
 
 namespace ml::transport {
 
@@ -42,10 +43,12 @@ struct Wait {
 
 class ClientRing {
  public:
-  // doorbell_fd wakes the worker, wake_fd is what the client sleeps on (eventfds, non-blocking). life_fd, if any, is a
-  // socket whose hang-up ends the queue: nobody is left then to say so in the state page. The caller keeps all open.
+  // The doorbell wakes the worker, wake_fd is what the client sleeps on (an eventfd, non-blocking). life_fd, if any, is
+  // a socket whose hang-up ends the queue: nobody is left then to say so in the state page. The caller keeps all open.
   // Throws ml::Error when the depth is not a power of two within bounds.
-  ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd, int life_fd = -1);
+  ClientRing(const ClientPages& pages, Doorbell doorbell, int wake_fd, int life_fd = -1);
+  ClientRing(const ClientPages& pages, int doorbell_fd, int wake_fd, int life_fd = -1)
+      : ClientRing(pages, Doorbell(doorbell_fd), wake_fd, life_fd) {}
 
   // Submitting side -----------------------------------------------------------------------------------------------
 
@@ -105,7 +108,7 @@ class ClientRing {
   mlring_descriptor* descriptors_;
   const mlring_completion* completions_;
   const char* errors_;
-  int doorbell_fd_;
+  Doorbell doorbell_;
   int wake_fd_;
   int life_fd_;
   bool may_spin_;

@@ -42,6 +42,7 @@ class EmbeddedTransport final : public Transport {
   std::string fingerprint() const override { return engine_.worker_fingerprint(worker_); }
   ClientRing& ring() override { return *ring_; }
   bool shares_memory() const override { return false; }
+  std::shared_ptr<MemorySource> memory() override { return private_memory(); }
   std::uint32_t add_arena(void* base, std::uint64_t bytes, int) override {
     std::uint32_t arena = 0;
     engine_.check(engine_.arena_add(session_, base, bytes, &arena));

@@ -51,9 +51,16 @@ RingMapping::RingMapping(uint32_t depth) {
 // Once the delegated constructor is done the destructor runs whatever is thrown here.
 RingMapping::RingMapping(int memory_fd, uint32_t depth) : RingMapping(depth) {
   check(memory_fd, layout_.bytes, "the memory", depth);
-  submission_ = map(memory_fd, layout_.submission_offset, layout_.submission_bytes, PROT_READ | PROT_WRITE);
-  completion_ = map(memory_fd, layout_.completion_offset, layout_.completion_bytes, PROT_READ);
-  state_ = map(memory_fd, layout_.state_offset, layout_.state_bytes, PROT_READ);
+  map_all(memory_fd);
+}
+
+// The kernel's pages can't go away under a mapping, and nobody else could have made the file.
+RingMapping::RingMapping(KernelQueueFile file, uint32_t depth) : RingMapping(depth) { map_all(file.fd); }
+
+void RingMapping::map_all(int fd) {
+  submission_ = map(fd, layout_.submission_offset, layout_.submission_bytes, PROT_READ | PROT_WRITE);
+  completion_ = map(fd, layout_.completion_offset, layout_.completion_bytes, PROT_READ);
+  state_ = map(fd, layout_.state_offset, layout_.state_bytes, PROT_READ);
 }
 
 RingMapping::RingMapping(const RingFiles& files, uint32_t depth) : RingMapping(depth) {

@@ -13,12 +13,19 @@ struct RingFiles {
   int submission, completion, state;
 };
 
+// A queue that the kernel made, by the fd that it gave: all its pages in one file, each with the only access that there
+// is.
+struct KernelQueueFile {
+  int fd;
+};
+
 class RingMapping {
  public:
   // Maps the memfd of a queue of that depth; the fd may be closed afterwards. Throws ml::Error when depth, size
   // or seals (the memory must not shrink) are wrong and when the system refuses.
   RingMapping(int memory_fd, uint32_t depth);
   RingMapping(const RingFiles& files, uint32_t depth);
+  RingMapping(KernelQueueFile file, uint32_t depth);
   ~RingMapping();
   RingMapping(const RingMapping&) = delete;
   RingMapping& operator=(const RingMapping&) = delete;
@@ -27,6 +34,7 @@ class RingMapping {
 
  private:
   explicit RingMapping(uint32_t depth);
+  void map_all(int fd);
   void unmap();
 
   mlring_layout layout_{};

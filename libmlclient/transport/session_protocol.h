@@ -7,6 +7,10 @@
 // any order, and every request exactly once: with its own kind of answer, DONE, or ERROR. DEVICE_LOST comes
 // unasked, with request 0.
 //
+// A device that is registered with the kernel module has a node, which WELCOME tells to those who offered
+// kFeatureKernel. The client opens it, makes context, queue and memory there, and hands the fds of queue and memory
+// over in OPEN_KERNEL_QUEUE and ADD_KERNEL_ARENA. It need not: OPEN_QUEUE and ADD_ARENA work in any session.
+//
 // The other side is hostile: a message has exactly the size of its kind (text behind it counted in `text_bytes`),
 // fields not named are zero, fds are exactly those of its kind. Anything else ends the session with ERROR.
 #pragma once
@@ -20,7 +24,7 @@ namespace ml::transport::protocol {
 inline constexpr std::uint32_t kMagic = 0x6363616d;  // "macc"
 // Versions are minor versions of mlaccel's protocol; a HELLO names the oldest and newest that the client speaks.
 inline constexpr std::uint32_t kOldestVersion = 1;
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;       // 2: queues of the kernel module
 inline constexpr std::uint32_t kMaxPacket = 8192;  // bytes, text included
 inline constexpr std::uint32_t kMaxFds = 16;
 inline constexpr std::uint32_t kMaxName = 64;  // of a device, a model, a client; final zero included
@@ -34,9 +38,12 @@ enum class Kind : std::uint32_t {
   remove_arena,    // -> done, at once: the worker unmaps it when its last use is over
   open_model,      // text: reference -> model
   register_model,  // 1 fd, text: name -> registered
+  // from version 2 on, when kFeatureKernel was granted
+  open_kernel_queue,  // 1 fd: of QUEUE_CREATE -> queue, without fds
+  add_kernel_arena,   // 1 fd: the dma-buf of a host BO -> arena
   // mld -> client
   welcome = 64,  // text: device fingerprint
-  queue,         // 5 fds: submission, completion, state, doorbell, wake
+  queue,         // 5 fds: submission, completion, state, doorbell, wake; none for one of the kernel's
   arena,
   model,  // 1 fd: the model's file, read-only
   registered,
@@ -57,13 +64,17 @@ static_assert(sizeof(Header) == 24);
 // What the session is for. Interactive and serving sessions share the worker of a device.
 enum class Purpose : std::uint32_t { interactive = 0, serving = 1 };
 
+// What HELLO offers and WELCOME grants.
+inline constexpr std::uint64_t kFeatureKernel = 1;
+inline constexpr std::uint64_t kFeatures = kFeatureKernel;
+
 struct Hello {
   Header header;
   std::uint32_t magic;
   std::uint32_t oldest_version;
   std::uint32_t newest_version;
   std::uint32_t purpose;
-  std::uint64_t features;  // none yet: 0
+  std::uint64_t features;  // kFeature*; what mld doesn't know it doesn't grant
   char device[kMaxName];   // a device's name ("cpu0"), a backend ("cpu"), or empty: mld chooses
   char client[kMaxName];   // the program's name, for people
 };
@@ -73,10 +84,10 @@ struct Welcome {
   Header header;
   std::uint32_t version;
   std::uint32_t generation;  // of the device's worker
-  std::uint64_t features;
-  std::uint64_t session;  // for people and logs; it opens nothing
-  std::uint32_t threads;  // of the device
-  std::uint32_t reserved;
+  std::uint64_t features;    // of those that were offered
+  std::uint64_t session;     // for people and logs; it opens nothing
+  std::uint32_t threads;     // of the device
+  std::uint32_t minor;       // kFeatureKernel: the device's node is /dev/accel/accelN or /dev/dri/renderDN; else 0
   char device[kMaxName];
   char backend[kMaxName];
 };
@@ -97,6 +108,14 @@ struct QueueOpened {
 };
 static_assert(sizeof(QueueOpened) == 40);
 
+// Priority comes from the queue's context.
+struct OpenKernelQueue {
+  Header header;
+  std::uint32_t depth;  // that it was made with
+  std::uint32_t reserved;
+};
+static_assert(sizeof(OpenKernelQueue) == 32);
+
 struct CloseQueue {
   Header header;
   std::uint32_t queue;
@@ -109,6 +128,7 @@ struct AddArena {
   Header header;
   std::uint64_t bytes;
 };
+// ADD_KERNEL_ARENA: the same for a dma-buf of a host BO of this device, whose user is the session's.
 struct ArenaAdded {
   Header header;
   std::uint32_t arena;  // what descriptors name it by

@@ -12,6 +12,14 @@ constexpr std::string_view kUnix = "unix:", kFd = "fd:", kKernel = "kernel:";
               "start mld (mld --user needs no privileges), or set MLACCEL=unix:PATH to the socket of one that runs");
 }
 
+// The number behind the prefix of a transport's name.
+template <class T>
+bool number_behind(std::string_view name, std::string_view prefix, T& number) {
+  if (!name.starts_with(prefix)) return false;
+  const auto [at, error] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), number);
+  return error == std::errc{} && at == name.data() + name.size();
+}
+
 }  // namespace
 
 OpenedModel Transport::open_model(const std::string& reference) {
@@ -22,6 +30,10 @@ std::uint64_t Transport::register_model(const std::string& model, int, std::uint
   no_daemon(name(), "registering the model '" + model + "'");
 }
 
+std::unique_ptr<Transport> Transport::open_again(const SessionOptions& options, std::uint64_t patience) {
+  return open_transport(options, patience);
+}
+
 std::unique_ptr<Transport> open_transport(const SessionOptions& options, std::uint64_t patience) {
   const std::string& name = options.transport;
   if (name.empty()) {
@@ -30,16 +42,10 @@ std::unique_ptr<Transport> open_transport(const SessionOptions& options, std::ui
   }
   if (name == "embedded") return open_embedded(options);
   if (name.starts_with(kUnix)) return open_unix(name.substr(kUnix.size()), options, patience);
-  if (name.starts_with(kFd)) {
-    int fd = -1;
-    const char* const end = name.data() + name.size();
-    const auto [at, error] = std::from_chars(name.data() + kFd.size(), end, fd);
-    if (error == std::errc{} && at == end && fd >= 0) return open_fd(fd, options);
-  }
-  if (name.starts_with(kKernel)) {
-    throw Error(Code::unsupported, "the transport '" + name + "' is not in this version of mlaccel", {},
-                "unset MLACCEL, or set MLACCEL=embedded to run the worker in this process");
-  }
+  int fd = -1;
+  if (number_behind(name, kFd, fd) && fd >= 0) return open_fd(fd, options);
+  std::uint32_t minor = 0;
+  if (number_behind(name, kKernel, minor)) return open_kernel(minor, options);
   throw Error(Code::invalid_argument, "there is no transport '" + name + "'", {},
               "MLACCEL is one of: embedded, unix:PATH, fd:N, kernel:N");
 }

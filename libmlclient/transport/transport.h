@@ -6,6 +6,7 @@
 #include <string>
 
 #include "libmlclient/transport/client_ring.h"
+#include "libmlclient/transport/memory_source.h"
 #include "libmlclient/transport/unique_fd.h"
 #include "ml/session.h"
 
@@ -28,10 +29,12 @@ class Transport {
   virtual std::string fingerprint() const = 0;
   virtual ClientRing& ring() = 0;
 
-  // The worker is another process: it takes memory only as a memfd that is sealed against changing its size.
+  // The worker is another process: it takes memory only as files that can't change their size.
   virtual bool shares_memory() const = 0;
+  // What makes memory for it. It may outlive the transport.
+  virtual std::shared_ptr<MemorySource> memory() = 0;
   // Lets descriptors name [base, base + bytes), base a multiple of 64. fd: what is mapped there, when the worker is
-  // another process. Throws no_space when there are too many.
+  // another process: a file of memory() or of sealed_memory(). Throws no_space when there are too many.
   virtual std::uint32_t add_arena(void* base, std::uint64_t bytes, int fd) = 0;
   // When it comes back the worker no longer uses this process's mapping.
   virtual void remove_arena(std::uint32_t arena) noexcept = 0;
@@ -43,17 +46,24 @@ class Transport {
 
   // When the device is lost a new session may be opened in this one's place.
   virtual bool comes_back() const { return false; }
+  // Opens it, with the options that this one was opened with but for what is filled in. `patience` (ns): so long a
+  // daemon may take to come back.
+  virtual std::unique_ptr<Transport> open_again(const SessionOptions& options, std::uint64_t patience);
   // Ends the session at once; the ring ends with it.
   virtual void hang_up() noexcept {}
 };
 
 // Opens the transport that `options.transport` names: "embedded", "unix:PATH", "fd:N" or "kernel:N"; empty: a daemon
-// where one listens, else "embedded". Throws unsupported for the ones that this version does not have,
-// invalid_argument for any other name and for options that the device does not have, and what a daemon says that
-// refuses. `patience` (ns): so long a daemon may take to come back.
+// where one listens, through the kernel module where that can be used, else "embedded". Throws invalid_argument for any
+// other name and for options that the device does not have, and what a daemon says that refuses. `patience` (ns): so
+// long a daemon may take to come back.
 std::unique_ptr<Transport> open_transport(const SessionOptions& options, std::uint64_t patience = 0);
 std::unique_ptr<Transport> open_embedded(const SessionOptions& options);
 std::unique_ptr<Transport> open_unix(const std::string& path, const SessionOptions& options, std::uint64_t patience);
+// The node /dev/accel/accelN or /dev/dri/renderDN of the kernel module, and the daemon that it names. Throws not_found
+// when there is no such node or no daemon, denied when this user may not open it, invalid_argument when it is another
+// driver's, again while its device has no worker, unsupported when the daemon doesn't use it.
+std::unique_ptr<Transport> open_kernel(std::uint32_t minor, const SessionOptions& options);
 // A session socket that this process was given. It becomes the transport's.
 std::unique_ptr<Transport> open_fd(int fd, const SessionOptions& options);
 // The daemon that people mean who name none, at $XDG_RUNTIME_DIR/mlaccel/mld.sock or /run/mlaccel/mld.sock. Null when

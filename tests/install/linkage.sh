@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# libmlclient.so exports ml:: and ml_* and needs the C and C++ runtime only; libmlengine.so exports mlengine_* only.
+# libmlclient.so exports ml:: and ml_* and needs the C and C++ runtime and libdrm only; libmlengine.so exports
+# mlengine_* only.
 # usage: linkage.sh LIBMLCLIENT LIBMLENGINE
 set -euo pipefail
 
@@ -18,8 +19,8 @@ refuse() {  # what, allowed pattern, names on stdin
 exported() { nm -D --defined-only "$1" | awk '{print $3}'; }
 
 needed=$(readelf -d "$client" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
-refuse "libmlclient.so needs more than the C and C++ runtime" \
-  '^(libc|libm|libgcc_s|libstdc\+\+|ld-linux[a-z0-9-]*)\.so\.[0-9]+$' <<<"$needed"
+refuse "libmlclient.so needs more than the C and C++ runtime and libdrm" \
+  '^(libc|libm|libgcc_s|libstdc\+\+|libdrm|ld-linux[a-z0-9-]*)\.so\.[0-9]+$' <<<"$needed"
 refuse "libmlclient.so exports foreign symbols" '^(ml_[a-z0-9_]+|_Z(N[KRO]*|T[ISTV]N|Th[a-z0-9_]*N|GVN)2ml.*)$' \
   < <(exported "$client")
 refuse "libmlengine.so exports more than its C door" '^mlengine_[a-z0-9_]+$' < <(exported "$engine")

@@ -25,6 +25,7 @@ root=$work/root
 install_to "$root" /usr
 for file in usr/sbin/mld usr/libexec/mlaccel/mld-worker usr/libexec/mlaccel/mld-job usr/bin/mlctl usr/bin/mlbench \
   etc/mlaccel/mld.toml usr/lib/systemd/system/mld.service usr/lib/sysusers.d/mlaccel.conf \
+  usr/lib/udev/rules.d/72-mlaccel.rules \
   usr/share/man/man1/mlctl.1 usr/share/bash-completion/completions/mlctl; do
   [[ -f $root/$file ]] || fail "make install leaves out /$file"
 done

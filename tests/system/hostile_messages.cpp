@@ -181,20 +181,24 @@ TEST_F(HostileMessages, MoreFilesThanAnyMessageHas) {
 }
 
 TEST_F(HostileMessages, VersionsThatMldDoesNotSpeakAreNamed) {
-  for (const auto& [oldest, newest] : {std::pair(2u, 7u), std::pair(0u, 0u), std::pair(5u, 1u)}) {
+  for (const auto& [oldest, newest] : {std::pair(protocol::kVersion + 1, 7u), std::pair(0u, 0u), std::pair(5u, 1u)}) {
     try {
       RawSession session(daemon_->socket(), HelloOptions{.oldest = oldest, .newest = newest});
       ADD_FAILURE() << oldest << " to " << newest << " was accepted";
     } catch (const Refused& refused) {
       EXPECT_EQ(refused.status, MLRING_UNSUPPORTED);
       const std::string expected = "versions " + std::to_string(oldest) + " to " + std::to_string(newest) +
-                                   " of the protocol, mld speaks 1 to 1";
+                                   " of the protocol, mld speaks 1 to " + std::to_string(protocol::kVersion);
       EXPECT_NE(std::string(refused.what()).find(expected), std::string::npos) << refused.what();
     }
   }
   RawSession newer(daemon_->socket(), HelloOptions{.oldest = 1, .newest = 9, .features = 0xffff});
-  EXPECT_EQ(newer.welcome().version, 1u) << "the newest that both speak";
-  EXPECT_EQ(newer.welcome().features, 0u);
+  EXPECT_EQ(newer.welcome().version, protocol::kVersion) << "the newest that both speak";
+  EXPECT_EQ(newer.welcome().features & ~protocol::kFeatures, 0u);
+  RawSession older(daemon_->socket(), HelloOptions{.oldest = 1, .newest = 1, .features = protocol::kFeatureKernel});
+  EXPECT_EQ(older.welcome().version, 1u);
+  EXPECT_EQ(older.welcome().features, 0u) << "version 1 has none";
+  compute_something(older);
 }
 
 TEST_F(HostileMessages, ValuesThatDoNotFitAreRefusedAndTheSessionGoesOn) {

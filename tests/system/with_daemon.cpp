@@ -1,16 +1,23 @@
-// with_daemon PROGRAM [ARGUMENT...]: runs a program that finds a mld of its own in $MLACCEL, and answers its exit code.
+// with_daemon [--kernel] PROGRAM [ARGUMENT...]: runs a program that finds a mld of its own in $MLACCEL, and answers its
+// exit code. --kernel: through the kernel module.
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 
 #include "tests/system/support/daemon.h"
 
 int main(int count, char** arguments) {
+  if (count > 1 && std::strcmp(arguments[1], "--kernel") == 0) {
+    setenv("ML_TEST_KERNEL", "1", 1);
+    ++arguments;
+    --count;
+  }
   if (count < 2) {
-    std::fputs("usage: with_daemon PROGRAM [ARGUMENT...]\n", stderr);
+    std::fputs("usage: with_daemon [--kernel] PROGRAM [ARGUMENT...]\n", stderr);
     return 2;
   }
   try {

@@ -44,9 +44,11 @@ void print(const Figure& f) {
 std::string Options::via(const std::string& otherwise) const {
   if (args.empty()) return otherwise;
   const std::string chosen = args.size() == 2 && args[0] == "--via" ? args[1] : "";
-  if (chosen == "embedded" || chosen == "unix" || (chosen.starts_with("unix:") && chosen.size() > 5)) return chosen;
+  if (chosen == "embedded" || chosen == "unix" || chosen == "kernel" ||
+      (chosen.starts_with("unix:") && chosen.size() > 5))
+    return chosen;
   throw Error(Code::invalid_argument,
-              "no other arguments are known than --via embedded, --via unix and --via unix:PATH");
+              "no other arguments are known than --via embedded, --via unix, --via kernel and --via unix:PATH");
 }
 
 uint64_t now_ns() {

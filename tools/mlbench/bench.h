@@ -26,8 +26,9 @@ struct Options {
   bool quick = false;             // fewer rounds: for trying it out
   std::vector<std::string> args;  // what stood behind the benchmark's name
 
-  // For benchmarks that take no argument but --via: "embedded", "unix" (a mld of mlbench's own), "unix:PATH" (the mld
-  // that listens there), or `otherwise` without it. Throws invalid_argument for anything else.
+  // For benchmarks that take no argument but --via: "embedded", "unix" (a mld of mlbench's own), "kernel" (the same,
+  // through the kernel module), "unix:PATH" (the mld that listens there), or `otherwise` without it. Throws
+  // invalid_argument for anything else.
   std::string via(const std::string& otherwise) const;
 };
 

@@ -77,7 +77,8 @@ std::int64_t choose_batch(Contestant& client) {
 
 int run_model(const Options& options) {
   const std::string via = options.via("unix");
-  if (via == "embedded") throw Error(Code::invalid_argument, "model is measured through a daemon: --via unix");
+  if (via == "embedded" || via == "kernel")
+    throw Error(Code::invalid_argument, "model is measured through a daemon: --via unix");
   const TemporaryFolder folder;
   std::optional<PrivateDaemon> daemon;
   if (via == "unix") daemon.emplace(folder);

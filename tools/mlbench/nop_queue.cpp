@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "libmlclient/transport/daemon_address.h"
+#include "libmlclient/transport/daemon_session.h"
 #include "ml/error.h"
 #include "tools/mlbench/bench.h"
 
@@ -53,7 +55,17 @@ EmbeddedNopQueue::EmbeddedNopQueue(std::span<const int> cpus, int worker_cpu, st
 
 EmbeddedNopQueue::~EmbeddedNopQueue() { mlengine_worker_destroy(worker_); }
 
-DaemonNopQueue::DaemonNopQueue(const std::string& socket, const std::string& device)
-    : transport_(transport::open_unix(socket, {.device = device, .depth = kDepth}, 0)) {}
+DaemonNopQueue::DaemonNopQueue(const std::string& socket, const std::string& device, bool kernel) {
+  const SessionOptions options{.device = device, .depth = kDepth};
+  if (!kernel) {
+    transport_ = transport::open_unix(socket, options, 0);
+    return;
+  }
+  transport_ = transport::reach(socket, 0, [&](transport::UniqueFd connected) {
+    auto session = std::make_unique<transport::DaemonSession>(std::move(connected), "unix:" + socket, options,
+                                                              transport::protocol::kFeatureKernel);
+    return transport::make_kernel(std::move(session), socket, options);
+  });
+}
 
 }  // namespace ml::bench

@@ -52,10 +52,10 @@ class EmbeddedNopQueue final : public NopQueue {
   std::optional<transport::ClientRing> ring_;
 };
 
-// On a device of the daemon at `socket`.
+// On a device of the daemon at `socket`; `kernel`: a queue of the kernel module's.
 class DaemonNopQueue final : public NopQueue {
  public:
-  DaemonNopQueue(const std::string& socket, const std::string& device);
+  DaemonNopQueue(const std::string& socket, const std::string& device, bool kernel = false);
 
  private:
   transport::ClientRing& ring() override { return transport_->ring(); }

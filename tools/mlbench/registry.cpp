@@ -7,7 +7,8 @@ namespace {
 
 constexpr Benchmark table[] = {
     {"ring",
-     "[--via unix|embedded] a NOP's round trip, spinning and asleep, and NOPs per second, beside eventfd and unix "
+     "[--via unix|kernel|embedded] a NOP's round trip, spinning and asleep, and NOPs per second, beside eventfd and "
+     "unix "
      "sockets",
      run_ring},
     {"model", "a batch of the demo's model behind mld, beside the same embedded", run_model},

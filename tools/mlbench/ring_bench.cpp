@@ -1,6 +1,7 @@
 // mlbench ring: what a NOP costs through the ring, spinning, asleep and in batches, beside an eventfd and a unix-socket
 // ping-pong. Clients are on one CPU, workers on another: in this process, or with --via unix behind a mld of its own,
-// or with --via unix:PATH behind the one that listens there.
+// with
+// --via kernel through the kernel module besides, or with --via unix:PATH behind the mld that listens there.
 #include <functional>
 #include <memory>
 #include <optional>
@@ -27,15 +28,16 @@ void open_embedded_queues(Queues& queues, std::span<const int> cpus, int worker_
   queues.spinner = std::make_unique<EmbeddedNopQueue>(cpus, worker_cpu, 1000);
 }
 
-void open_daemon_queues(Queues& queues, int worker_cpu) {
+void open_daemon_queues(Queues& queues, int worker_cpu, bool kernel) {
   const auto device = [&](const char* name, const char* poll) {
     return "[[device]]\nname = \"" + std::string(name) + "\"\nbackend = \"reference\"\nmemory = \"256MiB\"\ncpus = \"" +
            std::to_string(worker_cpu) + "\"\npoll = \"" + poll + "\"\n";
   };
   queues.folder.emplace();
-  queues.daemon.emplace(*queues.folder, device("sleeps", "0s") + device("polls", "1ms"));
-  queues.sleeper = std::make_unique<DaemonNopQueue>(queues.daemon->socket(), "sleeps");
-  queues.spinner = std::make_unique<DaemonNopQueue>(queues.daemon->socket(), "polls");
+  const std::string module = std::string("kernel = \"") + (kernel ? "on" : "off") + "\"\n";
+  queues.daemon.emplace(*queues.folder, module + device("sleeps", "0s") + device("polls", "1ms"));
+  queues.sleeper = std::make_unique<DaemonNopQueue>(queues.daemon->socket(), "sleeps", kernel);
+  queues.spinner = std::make_unique<DaemonNopQueue>(queues.daemon->socket(), "polls", kernel);
 }
 
 // A daemon that runs already: how long its device polls is its own affair, so both queues are on the same.
@@ -63,8 +65,8 @@ int run_ring(const Options& options) {
   Queues queues;
   if (!daemon)
     open_embedded_queues(queues, cpus, cpus[1]);
-  else if (via == "unix")
-    open_daemon_queues(queues, cpus[1]);
+  else if (via == "unix" || via == "kernel")
+    open_daemon_queues(queues, cpus[1], via == "kernel");
   else
     open_queues_at(queues, via.substr(std::string("unix:").size()));
   NopQueue &sleeper = *queues.sleeper, &spinner = *queues.spinner;
@@ -105,7 +107,7 @@ int run_ring(const Options& options) {
   };
   interleave(rounds, contestants);
 
-  const std::string config = std::string("via=") + (daemon ? "unix" : "embedded") + " depth=256";
+  const std::string config = "via=" + via.substr(0, via.find(':')) + " depth=256";
   report("spinning", config, spinning, "unix-socket", socket_trip);
   report("spinning", config, spinning, "eventfd", eventfd_trip);
   report("sleeping", config, asleep, "unix-socket", socket_trip);

@@ -1,8 +1,10 @@
 // Where tensors are computed: a session with a worker that owns a device.
 //
 // Nobody has to make one: the first evaluation opens the default session, with the daemon (mld) where one listens at
-// $XDG_RUNTIME_DIR/mlaccel/mld.sock or /run/mlaccel/mld.sock, else on a worker in this process. The environment
-// variable MLACCEL chooses: "embedded", "unix:PATH", "fd:N" (a session socket that was handed down) or "kernel:N".
+// $XDG_RUNTIME_DIR/mlaccel/mld.sock or /run/mlaccel/mld.sock, through the kernel module where the device has a node
+// that this process may open; else on a worker in this process. The environment variable MLACCEL chooses: "embedded",
+// "unix:PATH" (a daemon, without the module), "kernel:N" (/dev/accel/accelN or /dev/dri/renderDN and its daemon) or
+// "fd:N" (a session socket that was handed down).
 #pragma once
 
 #include <cstdint>
@@ -37,7 +39,7 @@ class SessionCore;
 // A handle; copies are the same session. It ends when the last handle and the last tensor in it are gone.
 class ML_API Session {
  public:
-  const std::string& transport() const;  // "embedded", "unix:/run/mlaccel/mld.sock"
+  const std::string& transport() const;  // "embedded", "unix:/run/mlaccel/mld.sock", "kernel:0"
   const std::string& device() const;     // "cpu"; with a daemon "cpu0"
   // What decides the bits of a result besides the program and its inputs: device, instructions, library versions and
   // threads. Equal texts, equal bits.
@@ -53,11 +55,12 @@ class ML_API Session {
   std::shared_ptr<client::SessionCore> core_;
 };
 
-// Opens the session that this process uses from now on. Throws unsupported for a transport that this version does not
-// have, not_found when libmlengine.so cannot be opened or no daemon listens where one was named, what a daemon says
-// that refuses, and invalid_argument when a session is open already and other options are asked for. When its device is
-// lost the session connects again with the next use, which throws device_lost if that does not succeed within 10 s.
-// After fork() the child cannot use its parent's session: its evaluations throw device_lost.
+// Opens the session that this process uses from now on. Throws not_found when libmlengine.so cannot be opened, no
+// daemon listens where one was named or there is no such node, denied when this user may not open it, unsupported when
+// the daemon doesn't use it, what a daemon says that refuses, and invalid_argument when a session is open already and
+// other options are asked for. When its device is lost the session connects again with the next use, which throws
+// device_lost if that does not succeed within 10 s. After fork() the child cannot use its parent's session: its
+// evaluations throw device_lost.
 ML_API Session connect(const SessionOptions& options = {});
 // The session that tensors use, opened on first use.
 ML_API Session default_session();

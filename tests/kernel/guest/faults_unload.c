@@ -158,7 +158,7 @@ static void each_thing_that_lives_keeps_the_module(void) {
 }
 
 static void unloading_behind_a_close_is_immediate(void) {
-  for (int i = 0; i < 10; i++) {
+  for (int i = 0; i < 5; i++) {
     struct Device d;
     device_setup(&d);
     const int drm = device_open(&d);
@@ -188,7 +188,7 @@ static void opening_while_the_module_goes_is_safe(void) {
   const pthread_t thread = start_thread(load_and_unload, &over);
   uint64_t seed = test_seed();
   unsigned opened = 0;
-  while (opened < 40 && !case_failed()) {
+  while (opened < 20 && !case_failed()) {
     pause_ns(random_below(&seed, MILLISECONDS(2)));
     const int control = open(MLACCEL_CONTROL_NODE, O_RDWR | O_CLOEXEC);
     if (control < 0) {

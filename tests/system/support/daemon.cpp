@@ -9,11 +9,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <stdexcept>
 #include <system_error>
+
+#include "tests/system/support/kernel_nodes.h"
 
 namespace ml::test {
 namespace {
@@ -64,6 +67,26 @@ Daemon::~Daemon() {
 Process& Daemon::process() {
   if (!program_) throw std::runtime_error("mld was not started");
   return program_->process();
+}
+
+bool Daemon::through_kernel() {
+  const char* const kernel = std::getenv("ML_TEST_KERNEL");
+  return kernel != nullptr && *kernel != '\0';
+}
+
+// Where the module is loaded only those tests use it that mean to.
+void Daemon::write_config(std::string_view toml) const {
+  std::error_code none;
+  const bool off =
+      !through_kernel() && toml.find("kernel = ") == toml.npos && std::filesystem::exists("/dev/mlaccel-control", none);
+  scratch_.write("mld.toml", (off ? "kernel = \"off\"\n" : "") + std::string(toml));
+}
+
+std::string Daemon::transport() const {
+  if (!through_kernel()) return "unix:" + socket();
+  const std::optional<std::uint32_t> minor = kernel_minor();
+  if (!minor) throw std::runtime_error("mld has no device in the kernel module; its log:\n" + log());
+  return "kernel:" + std::to_string(*minor);
 }
 
 void Daemon::launch() {

@@ -63,9 +63,11 @@ class Daemon {
   std::string admin_socket() const { return scratch_.file("admin.sock"); }
   std::string state() const { return scratch_.file("state"); }
   std::string config() const { return scratch_.file("mld.toml"); }
-  // For MLACCEL and SessionOptions::transport.
-  std::string transport() const { return "unix:" + socket(); }
-  void write_config(std::string_view toml) const { scratch_.write("mld.toml", toml); }
+  // For MLACCEL and SessionOptions::transport. With ML_TEST_KERNEL in the environment the kernel module's, where the
+  // test then fails without it.
+  std::string transport() const;
+  static bool through_kernel();
+  void write_config(std::string_view toml) const;
 
   std::string log() const { return read_file(log_path()); }
   bool logged(std::string_view text, Milliseconds within = kPatience) const;

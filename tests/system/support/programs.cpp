@@ -49,8 +49,9 @@ mlring_descriptor execute(RawArena& arena, mlring_handle program, const std::vec
 }
 
 void compute_something(RawSession& session) {
-  const auto queue = session.open_queue();
-  const auto arena = session.add_arena();
+  const bool kernel = session.has_kernel();
+  const auto queue = kernel ? session.open_kernel_queue() : session.open_queue();
+  const auto arena = kernel ? session.add_kernel_arena() : session.add_arena();
   const mlring_handle program = compile(*queue, *arena, add_one_graph());
   const mlring_argument in = arena->input({1, 2, 3}), out = arena->output(3);
   const RawQueue::Answer answer = queue->run(execute(*arena, program, {in, out}));

@@ -15,8 +15,8 @@ namespace {
 
 [[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
 
-void* map(int fd, std::uint64_t bytes, int protection) {
-  void* const at = mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
+void* map(int fd, std::uint64_t bytes, int protection, std::uint64_t offset = 0) {
+  void* const at = mmap(nullptr, bytes, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
   if (at == MAP_FAILED) fail("mmap");
   return at;
 }
@@ -38,13 +38,8 @@ transport::UniqueFd make_memory(const MemoryOptions& options) {
 }
 
 RawQueue::RawQueue(transport::Packet packet) : fds_(std::move(packet.fds)) {
-  const auto* const opened = packet.as<protocol::QueueOpened>();
-  if (packet.kind() != static_cast<std::uint32_t>(protocol::Kind::queue) || opened == nullptr || fds_.size() != 5)
-    throw std::runtime_error("the answer to OPEN_QUEUE is not a queue with five fds");
-  id_ = opened->queue;
-  handle_ = opened->handle;
-  if (!mlring_compute_layout(&layout_, opened->depth, static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE))))
-    throw std::runtime_error("a queue of impossible depth");
+  if (fds_.size() != 5) throw std::runtime_error("the answer to OPEN_QUEUE is not a queue with five fds");
+  open(packet);
   pages_[0] = map(fd(0), layout_.submission_bytes, PROT_READ | PROT_WRITE);
   pages_[1] = map(fd(1), layout_.completion_bytes, PROT_READ);
   pages_[2] = map(fd(2), layout_.state_bytes, PROT_READ);
@@ -52,11 +47,37 @@ RawQueue::RawQueue(transport::Packet packet) : fds_(std::move(packet.fds)) {
       transport::ClientPages{submission(), completion(), state(), layout_.depth}, fd(3), fd(4));
 }
 
+RawQueue::RawQueue(std::shared_ptr<transport::KernelNode> node, transport::NodeQueue queue, transport::UniqueFd wake,
+                   const transport::Packet& packet)
+    : node_(std::move(node)), of_node_(std::move(queue)) {
+  open(packet);
+  for (int i = 0; i < 3; ++i) fds_.emplace_back(dup(of_node_.fd.get()));
+  fds_.emplace_back();
+  fds_.push_back(std::move(wake));
+  pages_[0] = map(fd(0), layout_.submission_bytes, PROT_READ | PROT_WRITE, layout_.submission_offset);
+  pages_[1] = map(fd(1), layout_.completion_bytes, PROT_READ, layout_.completion_offset);
+  pages_[2] = map(fd(2), layout_.state_bytes, PROT_READ, layout_.state_offset);
+  ring_ = std::make_unique<transport::ClientRing>(
+      transport::ClientPages{submission(), completion(), state(), layout_.depth},
+      transport::Doorbell::of_kernel(node_->fd(), of_node_.number), fd(4));
+}
+
+void RawQueue::open(const transport::Packet& packet) {
+  const auto* const opened = packet.as<protocol::QueueOpened>();
+  if (packet.kind() != static_cast<std::uint32_t>(protocol::Kind::queue) || opened == nullptr)
+    throw std::runtime_error("a queue was asked for and something else came");
+  id_ = opened->queue;
+  handle_ = opened->handle;
+  if (!mlring_compute_layout(&layout_, opened->depth, static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE))))
+    throw std::runtime_error("a queue of impossible depth");
+}
+
 RawQueue::~RawQueue() {
   const std::uint64_t bytes[3] = {layout_.submission_bytes, layout_.completion_bytes, layout_.state_bytes};
   for (int i = 0; i < 3; ++i) {
     if (pages_[i] != nullptr) munmap(pages_[i], bytes[i]);
   }
+  if (node_) node_->destroy(of_node_);
 }
 
 std::span<mlring_descriptor> RawQueue::descriptors() {

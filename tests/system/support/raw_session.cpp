@@ -1,5 +1,7 @@
 #include "tests/system/support/raw_session.h"
 
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -135,6 +137,35 @@ std::unique_ptr<RawArena> RawSession::add_arena(std::uint64_t bytes) {
   if (!is(packet, protocol::Kind::arena) || added == nullptr)
     throw std::runtime_error("ADD_ARENA was answered by message " + std::to_string(packet.kind()));
   return std::make_unique<RawArena>(std::move(memory), bytes, added->arena);
+}
+
+std::shared_ptr<transport::KernelNode> RawSession::node() {
+  if (!node_) node_ = std::make_shared<transport::KernelNode>(welcome_.minor);
+  return node_;
+}
+
+std::unique_ptr<RawQueue> RawSession::open_kernel_queue(std::uint32_t depth, std::uint64_t timeout_ns) {
+  transport::UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  transport::NodeQueue queue = node()->make_queue(depth, wake.get(), timeout_ns);
+  protocol::OpenKernelQueue message{};
+  message.header = header_of(protocol::Kind::open_kernel_queue);
+  message.depth = depth;
+  const Packet packet = request(message, {}, {queue.fd.get()});
+  return std::make_unique<RawQueue>(node(), std::move(queue), std::move(wake), packet);
+}
+
+std::unique_ptr<RawArena> RawSession::add_kernel_arena(std::uint64_t bytes) {
+  transport::HostMemory memory = node()->make_memory(bytes);
+  if (memory.base == nullptr) throw std::runtime_error("the device is gone");
+  munmap(memory.base, bytes);  // RawArena maps it itself
+  protocol::AddArena message{};
+  message.header = header_of(protocol::Kind::add_kernel_arena);
+  message.bytes = bytes;
+  const Packet packet = request(message, {}, {memory.fd.get()});
+  const auto* const added = packet.as<protocol::ArenaAdded>();
+  if (!is(packet, protocol::Kind::arena) || added == nullptr)
+    throw std::runtime_error("ADD_KERNEL_ARENA was answered by message " + std::to_string(packet.kind()));
+  return std::make_unique<RawArena>(std::move(memory.fd), bytes, added->arena);
 }
 
 }  // namespace ml::test

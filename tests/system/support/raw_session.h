@@ -16,6 +16,7 @@
 
 #include "engine/graph/graph.h"
 #include "libmlclient/transport/client_ring.h"
+#include "libmlclient/transport/kernel_node.h"
 #include "libmlclient/transport/seqpacket.h"
 #include "libmlclient/transport/session_protocol.h"
 #include "tests/system/support/waiting.h"
@@ -51,6 +52,10 @@ class RawQueue {
 
   // From the answer to OPEN_QUEUE.
   explicit RawQueue(transport::Packet packet);
+  // One of the kernel's, with the answer to OPEN_KERNEL_QUEUE: fds are its pages three times, no doorbell, and the
+  // wake.
+  RawQueue(std::shared_ptr<transport::KernelNode> node, transport::NodeQueue queue, transport::UniqueFd wake,
+           const transport::Packet& packet);
   ~RawQueue();
   RawQueue(const RawQueue&) = delete;
   RawQueue& operator=(const RawQueue&) = delete;
@@ -78,9 +83,15 @@ class RawQueue {
   // The fds in the order of the protocol: submission, completion, state, doorbell, wake.
   int fd(int number) const { return fds_[static_cast<std::size_t>(number)].get(); }
 
+  // Of the kernel's.
+  const transport::NodeQueue& of_node() const { return of_node_; }
+
  private:
+  void open(const transport::Packet& packet);
   void read_all();
 
+  std::shared_ptr<transport::KernelNode> node_;
+  transport::NodeQueue of_node_;
   std::vector<transport::UniqueFd> fds_;
   std::uint32_t id_ = 0;
   mlring_handle handle_{};
@@ -153,6 +164,11 @@ class RawSession {
 
   std::unique_ptr<RawQueue> open_queue(std::uint32_t depth = 64, std::int32_t priority = 0);
   std::unique_ptr<RawArena> add_arena(std::uint64_t bytes = 1u << 20);
+  // The same through the kernel module, in a session that was opened with its feature.
+  bool has_kernel() const { return (welcome_.features & protocol::kFeatureKernel) != 0; }
+  std::shared_ptr<transport::KernelNode> node();
+  std::unique_ptr<RawQueue> open_kernel_queue(std::uint32_t depth = 64, std::uint64_t timeout_ns = 0);
+  std::unique_ptr<RawArena> add_kernel_arena(std::uint64_t bytes = 1u << 20);
   void close() { socket_.reset(); }
   int socket() const { return socket_.get(); }
 
@@ -164,6 +180,7 @@ class RawSession {
   std::uint64_t next_request_ = 1;
   protocol::Welcome welcome_{};
   std::string fingerprint_;
+  std::shared_ptr<transport::KernelNode> node_;
   std::vector<transport::Packet> kept_;  // that came while another answer was waited for
 };
 
@@ -173,7 +190,8 @@ Graph busy_graph(std::int64_t turns);
 // Compiles it: the program's handle. Throws Refused.
 mlring_handle compile(RawQueue& queue, RawArena& arena, const Graph& graph);
 mlring_descriptor execute(RawArena& arena, mlring_handle program, const std::vector<mlring_argument>& arguments);
-// Compiles add_one, runs it on three numbers and checks what comes out: a session that works.
+// Compiles add_one, runs it on three numbers and checks what comes out: a session that works, through the kernel module
+// if that was agreed upon.
 void compute_something(RawSession& session);
 
 }  // namespace ml::test

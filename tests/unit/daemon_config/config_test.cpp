@@ -77,6 +77,7 @@ admin_group = "wheel"
 worker_user = "nobody"
 log_level = "debug"
 loop = "epoll"
+kernel = "off"
 quantum = "2min"
 drain = "500ms"
 job_log_bytes = "1MiB"
@@ -117,6 +118,7 @@ weight = 200
   EXPECT_EQ(config.worker_user, "nobody");
   EXPECT_EQ(config.log_level, "debug");
   EXPECT_EQ(config.loop, "epoll");
+  EXPECT_EQ(config.kernel, "off");
   EXPECT_EQ(config.quantum_ms, 120'000u);
   EXPECT_EQ(config.drain_ms, 500u);
   EXPECT_EQ(config.job_log_bytes, 1u << 20);
@@ -196,7 +198,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"admin_group = \"\"", "mld.toml:1: admin_group: expected a text"},
         Mistake{"zzzzzz = 1",
                 "mld.toml:1: zzzzzz: there is no such key; expected one of socket, admin_socket, state_directory, "
-                "libexec_directory, admin_group, worker_user, log_level, loop, quantum, drain, job_log_bytes, device, "
+                "libexec_directory, admin_group, worker_user, log_level, loop, kernel, quantum, drain, job_log_bytes, device, "
                 "limits"}));
 
 TEST_F(ConfigTest, cpus_that_mld_may_not_use_are_a_mistake) {
@@ -274,7 +276,7 @@ TEST_F(ConfigTest, the_packaged_file_says_the_defaults) {
     keys += key ? 1 : 0;
     uncommented += (setting ? line.substr(1) : line) + '\n';
   }
-  EXPECT_EQ(keys, 10 + 5 + 14) << "every key but libexec_directory, which depends on where mld is installed";
+  EXPECT_EQ(keys, 11 + 5 + 14) << "every key but libexec_directory, which depends on where mld is installed";
   const Config built_in = load(""), as_packaged = load(commented), as_commented = load(uncommented);
   for (const Config* config : {&as_packaged, &as_commented}) {
     EXPECT_EQ(keys_for_restart(built_in, *config), std::vector<std::string>{});

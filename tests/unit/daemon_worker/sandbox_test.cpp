@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -26,6 +27,7 @@
 #include <string>
 #include <thread>
 
+#include "kernel/uapi/mlaccel_control.h"
 #include "ml/error.h"
 
 namespace ml::daemon {
@@ -241,6 +243,35 @@ TEST(Sandbox, CoversThreadsThatWereThereBefore) {
   EXPECT_EQ(status, 0);
   EXPECT_EQ(*result, EPERM);
   munmap(result, 4096);
+}
+
+// The file of a worker stands for the kernel module's: what matters is which calls get as far as it.
+TEST(Sandbox, LetsThroughAWorkersCallsOnItsFileAlone) {
+  const int file = open("/dev/null", O_RDWR | O_CLOEXEC), other = open("/dev/null", O_RDWR | O_CLOEXEC);
+  ASSERT_GE(file, 0);
+  ASSERT_GE(other, 0);
+  const auto call = [](int on, unsigned long number, int allowed) {
+    const pid_t child = fork();
+    if (child == 0) {
+      give_up_files();
+      restrict_system_calls(allowed);
+      std::uint64_t room[64]{};
+      _exit(ioctl(on, number, room) == 0 ? kWorked : errno);
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    return WEXITSTATUS(status);
+  };
+  for (const unsigned long number : {MLACCEL_WORKER_INFO, MLACCEL_QUEUE_MAP, MLACCEL_COMPLETE, MLACCEL_BO_LOOK,
+                                     MLACCEL_BO_CREATE_FOR, MLACCEL_FREED}) {
+    EXPECT_EQ(call(file, number, file), ENOTTY) << number;
+    EXPECT_EQ(call(other, number, file), EPERM) << number;
+    EXPECT_EQ(call(file, number, -1), EPERM) << number;
+  }
+  EXPECT_EQ(call(file, MLACCEL_DEV_START, file), EPERM) << "mld's";
+  EXPECT_EQ(call(file, FIONREAD, file), EPERM);
+  close(file);
+  close(other);
 }
 
 }  // namespace

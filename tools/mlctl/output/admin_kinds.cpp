@@ -29,6 +29,12 @@ Value of_worker(const void* thing) {
   return static_cast<const Thing*>(thing)->no_statistics() ? Value() : of<member>(thing);
 }
 
+// What only the kernel module knows: null when the device has no node there.
+template <auto member>
+Value of_node(const void* device) {
+  return static_cast<const Device*>(device)->kernel_node().empty() ? Value() : of<member>(device);
+}
+
 constexpr Column kStatusColumns[] = {
     {"version", "VERSION", Unit::text, "Version of mld.", of<&StatusReply::version>},
     {"pid", "PID", Unit::integer, "Process id of mld.", of<&StatusReply::pid>},
@@ -90,6 +96,18 @@ constexpr Column kDeviceColumns[] = {
     {"longest_kernel_ns", "LONGEST KERNEL", Unit::duration,
      "The longest kernel of training: a switch can take as long.", of_worker<&Device::longest_kernel_ns>, details,
      true},
+    {"kernel_node", "NODE", Unit::text, "Its node of the kernel module; null when the module is not used for it.",
+     unless_zero<&Device::kernel_node>, wide, true},
+    {"kernel_memory_used_bytes", "KERNEL USED", Unit::bytes,
+     "Device memory that the kernel has charged to somebody; null without the module.",
+     of_node<&Device::kernel_memory_used_bytes>, wide, true},
+    {"kernel_memory_bytes", "KERNEL MEMORY", Unit::bytes,
+     "Device memory that the kernel hands out; null without the module.", of_node<&Device::kernel_memory_bytes>,
+     details, true},
+    {"kernel_clients", "KERNEL CLIENTS", Unit::count, "Open files of the node; null without the module.",
+     of_node<&Device::kernel_clients>, details, true},
+    {"kernel_queues", "KERNEL QUEUES", Unit::count, "Queues that the kernel has made there; null without the module.",
+     of_node<&Device::kernel_queues>, details, true},
     {"fingerprint", "FINGERPRINT", Unit::text, "Equal fingerprint and inputs, equal bits of results.",
      of<&Device::fingerprint>, details},
 };
@@ -180,6 +198,16 @@ constexpr Column kClientColumns[] = {
      true},
     {"executions", "EXECUTIONS", Unit::count, "Executions that ended.", of_worker<&Client::executions>, wide, true},
     {"failures", "FAILURES", Unit::count, "Executions that failed.", of_worker<&Client::failures>, wide, true},
+    {"kernel_client", "KERNEL CLIENT", Unit::count,
+     "The number that the kernel has for it (drm-client-id); null without the kernel module.",
+     unless_zero<&Client::kernel_client>, wide, true},
+    {"kernel_device_bytes", "KERNEL HELD", Unit::bytes,
+     "Device memory that the kernel has charged to it; null without the kernel module.",
+     [](const void* c) {
+       const auto& client = as<Client>(c);
+       return client.kernel_client() == 0 || client.no_statistics() ? Value() : Value(client.kernel_device_bytes());
+     },
+     wide, true},
     {"connected_at_ns", "CONNECTED", Unit::time, "When, in ns since 1970.", of<&Client::connected_at_ns>},
 };
 
