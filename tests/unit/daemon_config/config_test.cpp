@@ -198,7 +198,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"admin_group = \"\"", "mld.toml:1: admin_group: expected a text"},
         Mistake{"zzzzzz = 1",
                 "mld.toml:1: zzzzzz: there is no such key; expected one of socket, admin_socket, state_directory, "
-                "libexec_directory, admin_group, worker_user, log_level, loop, kernel, quantum, drain, job_log_bytes, device, "
+                "libexec_directory, admin_group, worker_user, log_level, loop, kernel, quantum, drain, job_log_bytes, "
+                "device, "
                 "limits"}));
 
 TEST_F(ConfigTest, cpus_that_mld_may_not_use_are_a_mistake) {

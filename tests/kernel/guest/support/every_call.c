@@ -52,12 +52,9 @@ void world_free(struct World* w) {
 
 int world_file(const struct World* w, const struct EveryCall* c) {
   switch (c->file) {
-    case CLIENT:
-      return w->drm;
-    case CONTROL:
-      return w->device.control;
-    default:
-      return w->device.worker;
+    case CLIENT: return w->drm;
+    case CONTROL: return w->device.control;
+    default: return w->device.worker;
   }
 }
 

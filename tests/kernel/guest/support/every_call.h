@@ -20,8 +20,8 @@ struct World {
   uint32_t memory_number;        // the worker's name of the second
   int dmabuf;                    // of the first
   uint32_t timeline;
-  uint64_t point;        // its last
-  uint32_t scratch;      // what a call's fill() made for its clean()
+  uint64_t point;    // its last
+  uint32_t scratch;  // what a call's fill() made for its clean()
   int scratch_fd;
 };
 

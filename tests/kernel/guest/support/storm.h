@@ -15,9 +15,9 @@ void storm_start(struct Storm* s, uint64_t interval_ns, bool restart);
 uint64_t storm_stop(struct Storm* s);
 
 // A call, repeated for as long as it is interrupted; how often is added to *interrupted.
-#define UNINTERRUPTED(call_, interrupted)                               \
-  ({                                                                    \
-    int result_ = (call_);                                              \
-    for (; result_ == -EINTR; result_ = (call_)) ++*(interrupted);      \
-    result_;                                                            \
+#define UNINTERRUPTED(call_, interrupted)                          \
+  ({                                                               \
+    int result_ = (call_);                                         \
+    for (; result_ == -EINTR; result_ = (call_)) ++*(interrupted); \
+    result_;                                                       \
   })
