@@ -160,7 +160,7 @@ static int wait_for_room(struct mlaccel_device *dev,
 		.deadline_ns = ktime_get_ns() + patience,
 		.told = true,
 	};
-	long ret = 1;
+	long ret = 0;
 	u64 free, now;
 	int placed;
 
@@ -172,7 +172,7 @@ static int wait_for_room(struct mlaccel_device *dev,
 	for (;;) {
 		placed = place(dev, memory);
 		now = ktime_get_ns();
-		if (placed != -ENOSPC || r.answered || ret <= 0 ||
+		if (placed != -ENOSPC || r.answered || ret < 0 ||
 		    now >= r.deadline_ns)
 			break;
 		free = dev->pool.bytes - dev->pool.used;
