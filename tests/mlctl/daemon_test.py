@@ -360,7 +360,7 @@ class Clients(real_daemon.OnDaemon):
         write_pictures(self.folder, "pictures", 96)
         job = str(self.show("job", "submit", str(write_job(self.folder, epochs=100000)))["id"])
         self.wait_for_state(job, "running")
-        [client] = self.show("client", "ls")
+        [client] = self.wait_for_clients(1)
         self.assertEqual(client["purpose"], f"job {job}")
         self.assertEqual([c["session"] for c in self.show("client", "ls", "--all-users")], [client["session"]])
         top = self.show("device", "top", "--interval", "300ms")

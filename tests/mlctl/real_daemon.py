@@ -87,6 +87,13 @@ class OnDaemon(Case):
     def fails(self, code, *arguments, text="", **options):
         return self.assert_fails(self.run_mlctl(*arguments, **options), code, text)
 
+    def wait_for_clients(self, count):
+        """A job runs before its process has said HELLO."""
+        give_up = time.monotonic() + PATIENCE
+        while len(clients := self.show("client", "ls")) != count and time.monotonic() < give_up:
+            time.sleep(0.05)
+        return clients
+
     def wait_for_state(self, job, *states):
         give_up = time.monotonic() + PATIENCE
         while True:
