@@ -190,8 +190,11 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 	if (!bo->pages)
 		goto forget;
 	ret = drm_gem_object_init(drm, &bo->base, size);
-	if (ret)
+	if (ret) {
+		/* No inode for the pages: that is no limit of anybody's. */
+		ret = -ENOMEM;
 		goto free_pages;
+	}
 	mapping = file_inode(bo->base.filp)->i_mapping;
 	/* Pinned for long, so not where pages are expected to move. */
 	mapping_set_gfp_mask(mapping, GFP_HIGHUSER);

@@ -83,7 +83,7 @@ void both_sides_awake_make_no_system_call(void) {
   struct ClientQueue q, plain_client;
   struct WorkerQueue w, plain_worker;
   struct Calls calls, peer_calls;
-  const uint64_t rounds = test_rounds_within(5000, 50000) / 50 * 50 + 50;
+  const uint64_t rounds = test_rounds_within(1000, 50000) / 50 * 50 + 50;
   device_setup(&d);
   client_queue_open(&q, device_open(&d), 64);
   worker_queue_map(&w, d.worker, d.generation, q.fd);
