@@ -1,15 +1,14 @@
 // While both sides are awake, neither the client's thread nor the ring thread calls the system or allocates: for NOP,
 // and for EXECUTE of a plan that one thread runs.
-#include <dirent.h>
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <string>
 
 #include "engine/runtime/devices.h"
 #include "tests/hot_path/counted_malloc.h"
+#include "tests/hot_path/round_trips.h"
 #include "tests/hot_path/traced_child.h"
 #include "tests/unit/runtime/client.h"
 
@@ -17,47 +16,6 @@ namespace ml {
 namespace {
 
 using namespace test;
-
-constexpr int kWarmUp = 80;
-constexpr int kMeasured = 100;
-// Longer than the test: nothing goes to sleep, however busy the machine is.
-constexpr runtime::WorkerOptions kAwake{.executors = 1, .spin = 60'000'000'000, .park = 60'000'000'000};
-
-pid_t thread_named(const std::string& name) {
-  DIR* tasks = opendir("/proc/self/task");
-  pid_t found = 0;
-  while (const dirent* entry = readdir(tasks)) {
-    std::ifstream file(std::string("/proc/self/task/") + entry->d_name + "/comm");
-    std::string comm;
-    if (std::getline(file, comm) && comm == name) found = static_cast<pid_t>(std::stol(entry->d_name));
-  }
-  closedir(tasks);
-  return found;
-}
-
-// Submits, polls until it is answered, `times` over.
-void round_trips(transport::ClientRing& ring, const mlring_descriptor& descriptor, int times) {
-  transport::Completion completion;
-  for (int i = 0; i < times; ++i) {
-    if (!ring.submit(descriptor)) throw std::runtime_error("the ring is full");
-    while (!ring.poll(completion)) {
-      if (ring.state() != transport::RingState::active) throw std::runtime_error("the queue ended");
-    }
-    if (completion.entry.status != MLRING_OK) throw std::runtime_error("it failed");
-  }
-}
-
-void measure(Phase& phase, transport::ClientRing& ring, const mlring_descriptor& descriptor) {
-  round_trips(ring, descriptor, kWarmUp);
-  phase.threads[0] = static_cast<pid_t>(syscall(SYS_gettid));
-  phase.threads[1] = thread_named("ml-ring");
-  phase.measure([&] {
-    for (std::size_t i = 0; i < kThreads; ++i) phase.allocations[i] = allocations_of(phase.threads[i]);
-    round_trips(ring, descriptor, kMeasured);
-    for (std::size_t i = 0; i < kThreads; ++i)
-      phase.allocations[i] = allocations_of(phase.threads[i]) - phase.allocations[i];
-  });
-}
 
 void expect_nothing(const Counts& counts) {
   ASSERT_EQ(counts.error, "");

@@ -72,13 +72,13 @@ int run_ring(const Options& options) {
   NopQueue &sleeper = *queues.sleeper, &spinner = *queues.spinner;
   EventfdPingPong eventfds(cpus[1]);
   pin(cpus[0]);
-  const int rounds = options.quick ? 10 : 30;
-  const int warm_up = 100;  // until the one before has fallen asleep and this one is awake
-  const int trips = 500;
-  const std::size_t nops = 32 * 1024;
+  const int rounds = options.quick ? 5 : 30;
+  const int warm_up = options.quick ? 20 : 100;  // until the one before has fallen asleep and this one is awake
+  const int trips = options.quick ? 100 : 500;
+  const std::size_t nops = options.quick ? 4 * 1024 : 32 * 1024;
   std::vector<double> spinning, asleep, rate, eventfd_trip, socket_trip, socket_rate;
 
-  const auto timed = [](std::vector<double>& samples, const auto& round_trip) {
+  const auto timed = [=](std::vector<double>& samples, const auto& round_trip) {
     for (int i = 0; i < warm_up; ++i) round_trip();
     uint64_t before = now_ns();
     for (int i = 0; i < trips; ++i) {  // from one end to the next, so that the clock is read once for each

@@ -151,17 +151,17 @@ static void work_that_makes_progress_is_not_hung(void) {
   struct Device d;
   struct ClientQueue q;
   struct WorkerQueue w;
-  struct drm_mlaccel_ctx_create context = {.timeout_ns = SECONDS(2)};
+  struct drm_mlaccel_ctx_create context = {.timeout_ns = SECONDS(3)};
   device_setup(&d);
   const int drm = device_open(&d);
   REQUIRE_OK(ctx_create(drm, &context));
-  REQUIRE_OK(client_queue_try_open(&q, drm, context.context, 32, -1));
+  REQUIRE_OK(client_queue_try_open(&q, drm, context.context, 64, -1));
   worker_queue_map(&w, d.worker, d.generation, q.fd);
-  const uint64_t last = submit_nops(&q, 32);
-  CHECK_EQ(take_descriptors(&w, 32), 32);
+  const uint64_t last = submit_nops(&q, 42);
+  CHECK_EQ(take_descriptors(&w, 42), 42);
   // Of a run that has lasted for longer than the timeout from the start.
   say_running(&w, now_ns() - SECONDS(60));
-  for (unsigned i = 0; i < 30; i++) {
+  for (unsigned i = 0; i < 40; i++) {
     pause_ns(MILLISECONDS(100));
     publish_completions(&w, 1, MILLISECONDS(100));
     CHECK_OK(complete_queue(&w, 0));

@@ -5,7 +5,7 @@ set -u
 build=$1 root=$2 model=$3
 shift 3
 suites=("$@")
-[[ ${#suites[@]} -gt 0 ]] || suites=(client_suite lost_devices module hostile_clients service)
+[[ ${#suites[@]} -gt 0 ]] || suites=(client_suite lost_devices module hot_path hostile_clients service)
 
 number=0 failed=0
 report() { # exit code, name, log
@@ -30,6 +30,7 @@ attempt() { # name, command...
 client_suite() { attempt "the client's suite" "$build/bin/with_daemon" --kernel "$build/bin/unit_client" --gtest_brief=1; }
 lost_devices() { ML_TEST_KERNEL=1 attempt "lost devices" "$build/bin/system_client" --gtest_brief=1; }
 module() { attempt "mld and its worker with the module" "$build/bin/system_kernel" --gtest_brief=1; }
+hot_path() { attempt "no system call while both sides are awake" "$build/bin/hot_path_kernel" --gtest_brief=1; }
 hostile_clients() { attempt "hostile clients" "$build/bin/system_kernel_hostile" --gtest_brief=1; }
 
 # The installed service ------------------------------------------------------------------------------------------------
