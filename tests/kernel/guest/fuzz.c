@@ -45,6 +45,8 @@ static void* make_calls(void* argument) {
   storm_start(&storm, MILLISECONDS(20), false);
   while (__atomic_fetch_sub(&f->shared->left, 1, __ATOMIC_RELAXED) > 0) {
     const unsigned i = pick_operation(f);
+    f->slot = (unsigned)below(f, slots);
+    if (chance(f, 25)) repair(f);
     const int result = table.operations[i]->run(f);
     const unsigned error = (unsigned)-result;
     __atomic_add_fetch(&f->shared->totals[i][error < errors ? error : errors - 1], 1, __ATOMIC_RELAXED);
@@ -66,27 +68,25 @@ static void print_totals(const struct Shared* s) {
       calls += count;
       if (count == 0 || length > 400) continue;
       const char* name = error == 0 ? "0" : strerrorname_np((int)error);
-      length += snprintf(line + length, sizeof line - (size_t)length, " %s %ju", name == NULL ? "?" : name,
-                         (uintmax_t)count);
+      length +=
+          snprintf(line + length, sizeof line - (size_t)length, " %s %ju", name == NULL ? "?" : name, (uintmax_t)count);
     }
     if (calls != 0) note("%s: %ju:%s", table.operations[i]->name, (uintmax_t)calls, line);
     all += calls;
     succeeded += s->totals[i][0];
-    // A call that never succeeds tests little, one that never fails less.
-    if (calls >= 300) CHECK_AS(s->totals[i][0], >, 0);
+    // A call that never succeeds tests little.
+    if (calls >= 3000) CHECK_AS(s->totals[i][0], >, 0);
   }
   note("all: %ju calls, %ju succeeded", (uintmax_t)all, (uintmax_t)succeeded);
+  CHECK_AS(succeeded, >=, all / 5);
 }
 
-// Which errors mean that something inside went wrong.
+// What no call may answer, and numbers that are no errors for user space.
 static void check_no_strange_errors(const struct Shared* s) {
-  static const int strange[] = {EIO, ENXIO + 0 * EIO, EDEADLK, ELOOP, errors - 1};
+  static const int strange[] = {EIO, EDEADLK, errors - 1};
   for (unsigned i = 0; i < table.count; i++)
     for (size_t j = 0; j < sizeof strange / sizeof strange[0]; j++)
-      if (strange[j] != ENXIO && s->totals[i][strange[j]] != 0) {
-        note("%s: %ju times error %d", table.operations[i]->name, (uintmax_t)s->totals[i][strange[j]], strange[j]);
-        check_failed(__FILE__, __LINE__, "a strange error");
-      }
+      if (!CHECK_EQ(s->totals[i][strange[j]], 0)) note("%s: error %d", table.operations[i]->name, strange[j]);
 }
 
 static void prepare(struct Shared* s) {
@@ -104,17 +104,22 @@ static void prepare(struct Shared* s) {
 static const struct {
   const char* name;
   uint64_t value;
-} parameters[] = {{"evict_timeout_ms", 5}, {"fence_timeout_ms", 50}, {"watchdog_ms", 10}, {"context_timeout_ms", 100}};
+} parameters[] = {{"evict_timeout_ms", 60}, {"fence_timeout_ms", 50}, {"watchdog_ms", 10}, {"context_timeout_ms", 100}};
 enum { parameter_count = sizeof parameters / sizeof parameters[0] };
 
 static void everything_is_given_back(void) {
   struct Device d;
+  char text[64];
   device_setup(&d);
-  CHECK(EVENTUALLY(user_bytes(&d, getuid()).host == 0));
+  (void)EVENTUALLY(user_bytes(&d, getuid()).host == 0);
+  CHECK_EQ(user_bytes(&d, getuid()).host, 0);
+  CHECK_EQ(user_bytes(&d, 4711).host, 0);
   CHECK_EQ(memory_used(&d), 0);
   device_remove(&d);
-  CHECK(EVENTUALLY(unload_module() == 0));
-  load_module();
+  if (CHECK(EVENTUALLY(unload_module() == 0)))
+    load_module();
+  else if (read_text("/sys/module/mlaccel/refcnt", text, sizeof text))
+    note("the module is used %s times", text);
 }
 
 static void random_calls_give_everything_back(void) {

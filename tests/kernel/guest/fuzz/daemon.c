@@ -13,7 +13,7 @@
 #include "support/process.h"
 #include "support/tap.h"
 
-static int open_control(struct Fuzzer* f) {
+int open_control(struct Fuzzer* f) {
   const int fd = open(MLACCEL_CONTROL_NODE, O_RDWR | O_CLOEXEC);
   if (fd < 0) return -errno;
   keep_fd(f, CONTROL_FD, fd);
@@ -31,15 +31,15 @@ static int features(struct Fuzzer* f) {
   return fuzz_call(f, pick_fd(f, CONTROL_FD), MLACCEL_GET_FEATURES, &a);
 }
 
-static int register_device(struct Fuzzer* f) {
-  struct mlaccel_dev_register a = {.memory_bytes = (1 + below(f, 4)) << 20, .backend = "fuzz"};
-  snprintf(a.name, sizeof a.name, "fuzz%u", (unsigned)below(f, 6));
+int register_device(struct Fuzzer* f) {
+  struct mlaccel_dev_register a = {.memory_bytes = (1 + below(f, 8)) << 18, .backend = "fuzz"};
+  snprintf(a.name, sizeof a.name, "fuzz%u", chance(f, 95) ? device_of(f) : (unsigned)below(f, 6));
   if (chance(f, 30)) a.user_limit = a.memory_bytes / 2;
   if (chance(f, 30)) a.client_limit = a.memory_bytes / 4;
   const int result = fuzz_call(f, pick_fd(f, CONTROL_FD), MLACCEL_DEV_REGISTER, &a);
   if (result != 0) return result;
   keep_number(f, DEVICE, a.device);
-  for (int i = 0; i < 4; i++) keep_number(f, MINOR, a.minor);
+  for (int i = 0; i < remembered; i++) keep_number(f, MINOR, a.minor);
   return 0;
 }
 
@@ -59,7 +59,7 @@ static int start(struct Fuzzer* f, unsigned long request) {
   return 0;
 }
 
-static int start_device(struct Fuzzer* f) { return start(f, MLACCEL_DEV_START); }
+int start_device(struct Fuzzer* f) { return start(f, MLACCEL_DEV_START); }
 
 static int recover_device(struct Fuzzer* f) { return start(f, MLACCEL_DEV_RECOVER); }
 
@@ -71,7 +71,7 @@ static int stop_device(struct Fuzzer* f) {
 static int limit(struct Fuzzer* f) {
   struct mlaccel_set_limit a = {.device = chance(f, 70) ? (uint32_t)pick_number(f, DEVICE) : 0,
                                 .uid = (uint32_t)below(f, 3),
-                                .bytes = chance(f, 50) ? 64u << 20 : hostile(f)};
+                                .bytes = chance(f, 85) ? 64u << 20 : hostile(f)};
   return fuzz_call(f, pick_fd(f, CONTROL_FD), MLACCEL_SET_LIMIT, &a);
 }
 
@@ -82,7 +82,7 @@ static int info(struct Fuzzer* f) {
   return fuzz_call(f, pick_fd(f, WORKER_FD), MLACCEL_WORKER_INFO, &a);
 }
 
-static int map_queue(struct Fuzzer* f) {
+int map_queue(struct Fuzzer* f) {
   struct mlaccel_queue_map a = {.fd = pick_fd(f, QUEUE_FD)};
   const int result = fuzz_call(f, pick_fd(f, WORKER_FD), MLACCEL_QUEUE_MAP, &a);
   if (result != 0) return result;
@@ -137,20 +137,25 @@ static int evict_memory(struct Fuzzer* f) { return with_memory(f, MLACCEL_BO_EVI
 
 static int restore_memory(struct Fuzzer* f) { return with_memory(f, MLACCEL_BO_RESTORE); }
 
-static int answer_request(struct Fuzzer* f) {
-  struct mlaccel_freed a = {.request = pick_number(f, REQUEST)};
-  return fuzz_call(f, pick_fd(f, WORKER_FD), MLACCEL_FREED, &a);
-}
-
 static int read_events(struct Fuzzer* f) {
   struct mlaccel_event events[8];
   const size_t bytes = chance(f, 90) ? sizeof events : (size_t)below(f, sizeof events);
   void* to = chance(f, 95) ? events : (void*)(uintptr_t)hostile(f);
   const ssize_t got = read(pick_fd(f, WORKER_FD), to, bytes);
   if (got < 0) return -errno;
-  for (unsigned i = 0; to == events && i < (size_t)got / sizeof events[0]; i++)
-    if (events[i].bits & MLACCEL_EVENT_FREE) keep_number(f, REQUEST, events[i].request);
+  for (unsigned i = 0; to == events && i < (size_t)got / sizeof events[0]; i++) {
+    if ((events[i].bits & MLACCEL_EVENT_FREE) == 0) continue;
+    keep_number(f, REQUEST, events[i].request);
+    if (chance(f, 50)) (void)evict_memory(f);
+  }
   return 0;
+}
+
+static int answer_request(struct Fuzzer* f) {
+  // The latest one, which may be waited for still.
+  if (chance(f, 70)) (void)read_events(f);
+  struct mlaccel_freed a = {.request = pick_number(f, REQUEST)};
+  return fuzz_call(f, pick_fd(f, WORKER_FD), MLACCEL_FREED, &a);
 }
 
 static int poll_all(struct Fuzzer* f) {
@@ -204,7 +209,7 @@ static int read_observability(struct Fuzzer* f) {
   struct Device d = {.minor = (uint32_t)pick_number(f, MINOR)};
   static const char* const files[] = {"clients", "queues", "memory"};
   static const char* const attributes[] = {"state", "memory_used", "queues", "clients", "generation"};
-  snprintf(d.name, sizeof d.name, "fuzz%u", (unsigned)below(f, 6));
+  snprintf(d.name, sizeof d.name, "fuzz%u", device_of(f));
   snprintf(d.path, sizeof d.path, f->shared->accel ? "/dev/accel/accel%u" : "/dev/dri/renderD%u", d.minor);
   const bool file = debugfs_text(&d, files[below(f, 3)], text[0], sizeof text[0]);
   const bool attribute = sysfs_text(&d, attributes[below(f, 5)], text[1], sizeof text[1]);
@@ -212,30 +217,30 @@ static int read_observability(struct Fuzzer* f) {
 }
 
 const struct Operation daemon_operations[] = {
-    {"open control", 25, open_control},
-    {"close control", 2, close_control},
+    {"open control", 8, open_control},
+    {"close control", 1, close_control},
     {"GET_FEATURES", 5, features},
-    {"DEV_REGISTER", 20, register_device},
-    {"DEV_UNREGISTER", 3, unregister_device},
-    {"DEV_START", 25, start_device},
-    {"DEV_RECOVER", 6, recover_device},
-    {"DEV_STOP", 3, stop_device},
+    {"DEV_REGISTER", 8, register_device},
+    {"DEV_UNREGISTER", 1, unregister_device},
+    {"DEV_START", 12, start_device},
+    {"DEV_RECOVER", 3, recover_device},
+    {"DEV_STOP", 2, stop_device},
     {"SET_LIMIT", 4, limit},
     {"WORKER_INFO", 8, info},
     {"QUEUE_MAP", 45, map_queue},
-    {"QUEUE_UNMAP", 8, unmap_queue},
-    {"QUEUE_END", 5, end_queue},
-    {"COMPLETE", 45, complete_work},
-    {"BO_LOOK", 15, look_at_buffer},
+    {"QUEUE_UNMAP", 4, unmap_queue},
+    {"QUEUE_END", 3, end_queue},
+    {"COMPLETE", 60, complete_work},
+    {"BO_LOOK", 25, look_at_buffer},
     {"BO_CREATE_FOR", 20, create_for_queue},
     {"BO_DESTROY", 6, destroy_memory},
     {"BO_EVICT", 20, evict_memory},
     {"BO_RESTORE", 15, restore_memory},
-    {"FREED", 10, answer_request},
+    {"FREED", 20, answer_request},
     {"read", 25, read_events},
     {"poll", 8, poll_all},
-    {"close worker", 2, close_worker},
-    {"kill worker", 2, kill_a_worker},
+    {"close worker", 1, close_worker},
+    {"kill worker", 1, kill_a_worker},
     {"sysfs and debugfs", 5, read_observability},
 };
 const size_t daemon_operation_count = sizeof daemon_operations / sizeof daemon_operations[0];

@@ -6,16 +6,22 @@
 #include "fuzz/fuzz.h"
 #include "support/tap.h"
 
-// Words that somebody reads: indices near where they begin, times, or anything.
+// Words that somebody reads: one step on from what is there, times, or anything.
 static void scribble(struct Fuzzer* f, char* at, size_t bytes) {
-  static const size_t words[] = {0, 8, 128, 132, 256, 260, 264, 272};
-  for (unsigned i = 0; i < 4; i++) {
-    const size_t offset = chance(f, 90) ? words[below(f, sizeof words / sizeof words[0])] : 8 * below(f, bytes / 8);
-    const uint64_t value = chance(f, 85) ? MLRING_START + below(f, 4) : hostile(f);
-    if (offset % 8 == 0 && chance(f, 50))
-      MLRING_STORE((uint64_t*)(void*)(at + offset), value);
+  static const size_t words[] = {0, 8, 128, 256, 264, 272};
+  for (unsigned i = 0; i < 3; i++) {
+    if (chance(f, 5)) {
+      MLRING_STORE((uint64_t*)(void*)(at + 8 * below(f, bytes / 8)), hostile(f));
+      continue;
+    }
+    const size_t offset = words[below(f, sizeof words / sizeof words[0])];
+    uint64_t* wide = (uint64_t*)(void*)(at + offset);
+    uint32_t* narrow = (uint32_t*)(void*)(at + offset);
+    const uint64_t step = chance(f, 97) ? below(f, 3) : hostile(f);
+    if (offset == 0 || offset == 128 || offset == 256)
+      MLRING_STORE(narrow, MLRING_LOAD(narrow) + (uint32_t)step);
     else
-      MLRING_STORE((uint32_t*)(void*)(at + offset), (uint32_t)value);
+      MLRING_STORE(wide, MLRING_LOAD(wide) + step);
   }
 }
 
@@ -60,7 +66,8 @@ static int map_a_dmabuf(struct Fuzzer* f) { return map_and_scribble(f, pick_fd(f
 static int change_a_mapping(struct Fuzzer* f) {
   struct Mapping* m = &f->mappings[below(f, sizeof f->mappings / sizeof f->mappings[0])];
   if (m->at == NULL) return -ENOENT;
-  if (chance(f, 30)) return mprotect(m->at, m->bytes, (int)below(f, 8)) < 0 ? -errno : mprotect(m->at, m->bytes, PROT_READ);
+  if (chance(f, 30))
+    return mprotect(m->at, m->bytes, (int)below(f, 8)) < 0 ? -errno : mprotect(m->at, m->bytes, PROT_READ);
   if (chance(f, 30)) return madvise(m->at, m->bytes, chance(f, 50) ? MADV_DONTNEED : MADV_DONTFORK) < 0 ? -errno : 0;
   const size_t bytes = chance(f, 50) ? m->bytes : m->bytes + 4096;
   void* at = mremap(m->at, m->bytes, bytes, MREMAP_MAYMOVE);
@@ -75,8 +82,11 @@ static int unmap_something(struct Fuzzer* f) {
 }
 
 const struct Operation memory_operations[] = {
-    {"mmap of a queue", 60, map_as_client},      {"mmap of a worker's queue", 60, map_as_worker},
-    {"mmap of a buffer", 20, map_a_buffer},      {"mmap of a dma-buf", 10, map_a_dmabuf},
-    {"mprotect, madvise, mremap", 10, change_a_mapping}, {"munmap", 10, unmap_something},
+    {"mmap of a queue", 60, map_as_client},
+    {"mmap of a worker's queue", 60, map_as_worker},
+    {"mmap of a buffer", 20, map_a_buffer},
+    {"mmap of a dma-buf", 10, map_a_dmabuf},
+    {"mprotect, madvise, mremap", 10, change_a_mapping},
+    {"munmap", 10, unmap_something},
 };
 const size_t memory_operation_count = sizeof memory_operations / sizeof memory_operations[0];
