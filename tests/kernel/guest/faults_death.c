@@ -272,6 +272,8 @@ static void check_lost(const struct Device* d, struct ClientQueue* q, uint32_t m
   struct drm_mlaccel_dev_query query = {.flags = 0};
   struct ClientQueue next;
   uint32_t handle;
+  // Its memory goes last. io_uring lets go of files behind the end of a process, so that may still be under way.
+  CHECK(EVENTUALLY(dev_query(q->drm, &query) == 0 && query.memory_used == 0));
   CHECK_EQ(queue_state(q), MLRING_STATE_LOST);
   CHECK_EQ(MLRING_LOAD(&q->state->generation), q->generation + 1);
   CHECK_ERR(wait_within(q, MLRING_START, 1), ENODEV);
