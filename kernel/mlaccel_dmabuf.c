@@ -135,11 +135,12 @@ int mlaccel_bo_look(struct mlaccel_device *dev, struct mlaccel_bo_look *args)
 		goto out;
 	}
 	obj = buf->priv;
-	if (obj->dev != &dev->drm) {
+	bo = to_mlaccel_bo(obj);
+	/* Host memory is every device's, and outlives the one it was made on. */
+	if (obj->dev != &dev->drm && bo->memory) {
 		ret = -EXDEV;
 		goto out;
 	}
-	bo = to_mlaccel_bo(obj);
 	args->size = obj->size;
 	args->client = bo->client->id;
 	args->uid = from_kuid_munged(current_user_ns(), bo->client->uid);

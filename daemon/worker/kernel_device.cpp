@@ -91,13 +91,11 @@ void* KernelDevice::map_arena(int file, std::uint64_t bytes, std::uint32_t uid) 
   mlaccel_bo_look look{};
   look.fd = file;
   const int error = kernel_call(fd(), MLACCEL_BO_LOOK, &look);
-  if (error == EOPNOTSUPP)
-    throw Error(Code::unsupported, "the memory is another driver's", "an arena", "make it on the device's own node");
   if (error != 0 || look.bo_flags != MLACCEL_BO_HOST)
     throw Error(Code::invalid_argument,
-                "the file is no host memory of this device" +
+                "the file is no host memory of the kernel module" +
                     (error != 0 ? std::string(": ") + std::strerror(error) : std::string()),
-                "an arena", "make it with BO_CREATE on the device's node and export it");
+                "an arena", "make it with BO_CREATE on a device's node and export it");
   if (look.uid != uid)
     throw Error(Code::denied, "the memory is of user " + std::to_string(look.uid), "an arena",
                 "a session takes its own user's memory alone");

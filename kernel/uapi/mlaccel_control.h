@@ -204,9 +204,9 @@ MLACCEL_SIZE(mlaccel_complete, 24);
 
 /*
  * BO_LOOK: what is behind a dma-buf that a client handed over as memory. Only
- * BOs of this device are answered: EBADF for other files, imported memory too,
- * EXDEV for other devices' BOs. A host BO can be mapped from fd: its size never
- * changes and its pages never go.
+ * BOs are answered: EBADF for other files, imported memory too, EXDEV for device
+ * BOs of other devices. A host BO can be mapped from fd: its size never changes
+ * and its pages never go, also when the device that it was made on has.
  */
 struct mlaccel_bo_look {
 	__s32 fd;

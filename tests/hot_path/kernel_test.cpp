@@ -44,9 +44,9 @@ struct OwnDevice {
 };
 
 TEST(KernelHotPath, NopTakesNoSystemCall) {
-  constexpr int kAttempts = 5;
-  int without = 0;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+  constexpr int kAttempts = 20;
+  bool without = false;
+  for (int attempt = 0; attempt < kAttempts && !without; ++attempt) {
     const Counts counts = run_traced([](Phase& phase) {
       OwnDevice own;
       daemon::KernelDevice kernel(std::move(own.worker),
@@ -66,12 +66,13 @@ TEST(KernelHotPath, NopTakesNoSystemCall) {
     });
     ASSERT_EQ(counts.error, "");
     EXPECT_EQ(counts.system_calls[0], 0u) << "client thread";
-    // The look at the events of a thread that never sleeps, four times a second.
-    EXPECT_LE(counts.system_calls[1], 2u) << "ring thread";
-    without += counts.system_calls[1] == 0 ? 1 : 0;
+    // The look at the events of a thread that never sleeps, four times a second, falls into some attempts; calls that
+    // NOPs make would be in all.
+    EXPECT_LT(counts.system_calls[1], std::uint64_t{kMeasured} / 4) << "ring thread";
+    without = counts.system_calls[1] == 0;
     for (const std::uint64_t allocations : counts.allocations) EXPECT_EQ(allocations, 0u);
   }
-  EXPECT_GT(without, 0) << "of " << kAttempts << " attempts none was without that look";
+  EXPECT_TRUE(without) << "of " << kAttempts << " attempts none was without that look";
 }
 
 }  // namespace

@@ -114,7 +114,8 @@ struct Wild {
 void PrintTo(const Wild& one, std::ostream* out) { *out << one.name; }
 
 // An EXECUTE of x + 1 whose first argument is changed.
-std::function<mlring_descriptor(RawArena&, mlring_handle)> argument(std::function<void(mlring_argument&)> change) {
+std::function<mlring_descriptor(RawArena&, mlring_handle)> argument(
+    const std::function<void(mlring_argument&)>& change) {
   return [change](RawArena& arena, mlring_handle program) {
     mlring_argument in = arena.input({1, 2, 3});
     const mlring_argument out = arena.output(3);
@@ -122,7 +123,8 @@ std::function<mlring_descriptor(RawArena&, mlring_handle)> argument(std::functio
     return execute(arena, program, {in, out});
   };
 }
-std::function<mlring_descriptor(RawArena&, mlring_handle)> entry(std::function<void(mlring_descriptor&)> change) {
+std::function<mlring_descriptor(RawArena&, mlring_handle)> entry(
+    const std::function<void(mlring_descriptor&)>& change) {
   return [change](RawArena& arena, mlring_handle program) {
     mlring_descriptor run = execute(arena, program, {arena.input({1, 2, 3}), arena.output(3)});
     change(run);
