@@ -172,7 +172,8 @@ static uint64_t use_queue(struct Load* l, struct ClientQueue* q, uint32_t syncob
       CHECK(fence == 1 || fence == -ENODEV);
     }
     if (result == -ENODEV) return jobs;
-    CHECK(rung);
+    // Lost before it was rung, with the work done already by a worker that was looking anyway.
+    CHECK(rung || queue_state(q) == MLRING_STATE_LOST);
     CHECK(armed == 0 || armed == -EINTR || armed == -ENODEV);
     CHECK_OK(result);
     if (result != 0) return jobs;
