@@ -61,7 +61,8 @@ class KernelTransport final : public DaemonTransport {
  private:
   void open_queue(std::uint32_t depth) {
     SessionSocket& socket = session_->socket();
-    queue_ = node_->make_queue(depth, wake_.get());
+    // Other transports set executions no limit, so the module's default of seconds would be one for long ones.
+    queue_ = node_->make_queue(depth, wake_.get(), MLACCEL_TIMEOUT_MAX_NS);
     try {
       mapping_.emplace(KernelQueueFile{queue_.fd.get()}, depth);
       protocol::OpenKernelQueue request{};

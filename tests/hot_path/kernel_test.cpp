@@ -53,6 +53,7 @@ TEST(KernelHotPath, NopTakesNoSystemCall) {
                                   {[](std::uint64_t, Code) {}, [](const mlaccel_event&) {}, [] {}});
       runtime::WorkerOptions options = kAwake;
       options.events = &kernel;
+      options.spin = 0;  // NOPs need no executor, and a guest has no CPU to spare for one
       runtime::Worker worker(create_reference_device(), options);
       runtime::Session& session = worker.create_session();
       const UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
