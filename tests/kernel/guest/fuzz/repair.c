@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "fuzz/fuzz.h"
 #include "support/calls.h"
@@ -19,12 +21,26 @@ static bool has_client(struct Fuzzer* f, uint32_t* state) {
   return result == 0;
 }
 
+// Devices that were unregistered keep their nodes' numbers, of which there are few, while anything of them is held.
+static void let_go(struct Fuzzer* f) {
+  static const enum Kind kinds[] = {NODE_FD, WORKER_FD, QUEUE_FD, DMABUF_FD, SYNC_FD, VGEM_FD};
+  for (size_t i = 0; i < sizeof f->mappings / sizeof f->mappings[0]; i++) {
+    if (f->mappings[i].at != NULL) munmap(f->mappings[i].at, f->mappings[i].bytes);
+    f->mappings[i].at = NULL;
+  }
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+    for (unsigned slot = 0; slot < slots; slot++) {
+      const int fd = __atomic_exchange_n(&f->shared->fds[kinds[i]][slot], -1, __ATOMIC_RELAXED);
+      if (fd >= 0) close(fd);
+    }
+}
+
 void repair(struct Fuzzer* f) {
   uint32_t state = MLACCEL_DEVICE_STOPPED;
   struct drm_mlaccel_ctx_state context;
   if (!has_client(f, &state)) {
     (void)open_control(f);
-    (void)register_device(f);
+    if (register_device(f) == -ENOSPC) let_go(f);
     (void)start_device(f);
     (void)open_node(f);
   } else if (state == MLACCEL_DEVICE_STOPPED) {
