@@ -16,5 +16,7 @@ Var expand_to(Var x, Var shape);
 // Like slice on the named axes, with i64 vectors for starts, ends and steps; steps may be negative, bounds clamp as in
 // NumPy.
 Var slice_by(Var x, Var starts, Var ends, Var steps, Ints axes);
+// x with its dimensions in the order that the i64 vector `order` holds, one for each; negative ones count from the end.
+Var transpose_by(Var x, Var order);
 
 }  // namespace ml

@@ -36,6 +36,11 @@ std::vector<OpSamples> dynamic_samples() {
         {"odd", {{kOdd}, extents({1, -4}), extents({99, -1}), extents({1, 2})}, sliced({0, 2})},
         {"backwards", {{kOdd}, extents({-1, 3}), extents({-99, 0}), extents({-1, -2})}, sliced({0, 1})},
         {"large", {{kLarge}, extents({255}), extents({1}), extents({-1})}, sliced({0})}}},
+      {"transpose_by",
+       {{"empty", {{kEmpty}, extents({1, 0})}, {}},
+        {"odd", {{kOdd}, extents({2, 0, 1})}, {}},
+        {"from the end", {{{2, 2, 2}}, extents({-1, 1, -3})}, {}},
+        {"large", {{kLarge}, extents({1, 0})}, {}}}},
   };
 }
 

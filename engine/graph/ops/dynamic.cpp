@@ -125,6 +125,26 @@ std::vector<Var> specialize_slice_by(Args a, Constants constants) {
   return {slice(x, starts, ends, strides)};
 }
 
+// The extents stay unknown even where all are equal: while the row is there, the graph is not bound.
+std::vector<TensorType> infer_transpose_by(const InferArguments& a) {
+  const Shape& from = a.shape(0);
+  if (!rules::same_extent(want_vector(a, 1), from.rank())) {
+    rules::fail(a, "input 1 wants one value per dimension of " + rules::text(a.inputs[0]) + ", got " +
+                       rules::text(a.inputs[1]));
+  }
+  return {{a.dtype(0), unknown_shape(a, from.rank())}};
+}
+
+std::vector<Var> specialize_transpose_by(Args a, Constants constants) {
+  const Var x = a.inputs[0];
+  if (x.rank() == 0) return {x};
+  if (constants[1] == nullptr) return {};
+  auto attributes = std::make_shared<TransposeAttributes>();
+  attributes->order = values(*constants[1]);
+  for (std::int64_t& axis : attributes->order) axis = normalize_axis(axis, x.rank(), "transpose_by: axis");
+  return {emit("transpose", {x}, std::move(attributes))};
+}
+
 constexpr Gradient kBindFirst = no_gradient("its shape depends on data; bind the graph first");
 double no_flops(const InferArguments&, std::span<const TensorType>) { return 0; }
 
@@ -163,6 +183,14 @@ constexpr Op kOps[] = {
      .make_attributes = attributes_of<SliceByAttributes>,
      .specialize = specialize_slice_by,
      .flops = no_flops},
+    {.name = "transpose_by",
+     .kind = OpKind::dynamic,
+     .min_inputs = 2,
+     .max_inputs = 2,
+     .infer = infer_transpose_by,
+     .gradient = kBindFirst,
+     .specialize = specialize_transpose_by,
+     .flops = no_flops},
 };
 
 }  // namespace
@@ -184,5 +212,7 @@ Var slice_by(Var x, Var starts, Var ends, Var steps, Ints axes) {
   attributes->axes = std::move(axes);
   return emit("slice_by", {x, starts, ends, steps}, std::move(attributes));
 }
+
+Var transpose_by(Var x, Var order) { return emit("transpose_by", {x, order}); }
 
 }  // namespace ml

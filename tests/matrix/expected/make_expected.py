@@ -517,6 +517,7 @@ def dynamic():
     case("expand_to", [x[:, :1], Known([3, 1])], [np.broadcast_to(x[:, :1], (2, 3, 4))])
     case("slice_by", [x, Known([-1, 0]), Known([-5, 9]), Known([-2, 3])], [x[:, ::-2, ::3]], axes=[1, 2])
     case("slice_by", [x, Known([5]), Known([-2**63]), Known([-1])], [x[::-1]], axes=[0])
+    case("transpose_by", [x, Known([2, -3, 1])], [x.transpose(2, 0, 1)])
 
 
 if __name__ == "__main__":

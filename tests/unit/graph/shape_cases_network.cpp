@@ -121,6 +121,10 @@ const ShapeCase kNetwork[] = {
        return slice_by(in(g, "f32[2, 3]"), one, in(g, "i64[2]"), one, {1});
      },
      "! slice_by: input 2 wants one value per axis, 1, got i64[2]"},
+    {"transpose_by", [](Graph& g) { return transpose_by(in(g, "f32[2, ?, 2]"), in(g, "i64[3]")); }, "f32[?, ?, ?]"},
+    {"transpose_by of a scalar", [](Graph& g) { return transpose_by(in(g, "f32[]"), in(g, "i64[0]")); }, "f32[]"},
+    {"transpose_by another count", [](Graph& g) { return transpose_by(in(g, "f32[2, 2]"), in(g, "i64[3]")); },
+     "! transpose_by: input 1 wants one value per dimension of f32[2, 2], got i64[3]"},
 };
 
 }  // namespace

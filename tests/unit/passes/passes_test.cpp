@@ -175,6 +175,24 @@ TEST(Bind, ComputesShapesOnTheWay) {
   EXPECT_EQ(bound.type(bound.outputs()[0].value).shape, (Shape{24}));
 }
 
+TEST(Bind, TransposesByAnOrderComputedOnTheWay) {
+  const auto reversed = [](std::int64_t last) {
+    Graph graph;
+    const Var x{&graph, graph.add_input("x", {DType::f32, {kUnknown, 6}}, {"n", ""})};
+    // The first extent says where its dimension goes.
+    const Var first = slice(shape_of(x), {0}, {1});
+    const Var order[] = {first - 3.0, first - static_cast<double>(last)};
+    output("y", transpose_by(x, concat(order, 0)));
+    return graph;
+  };
+  const Graph bound = passes::bind(reversed(4), std::vector<Shape>{{4, 6}}, evaluate());
+  verify(bound);
+  EXPECT_EQ(ops_of(bound), Ops{"transpose"});
+  EXPECT_EQ(bound.type(bound.outputs()[0].value).shape, (Shape{6, 4}));
+  EXPECT_NE(error_of(reversed(3), {{4, 6}}).find("order names dimension 1 twice"), std::string::npos);
+  EXPECT_NE(error_of(reversed(2), {{4, 6}}).find("transpose_by: axis"), std::string::npos);
+}
+
 TEST(Lower, KeepsDonations) {
   Graph graph;
   const Var x = input(graph, "x", DType::f32, {2});
