@@ -13,13 +13,18 @@ namespace {
 
 // Shape arithmetic is a few integers; anything larger is left to fold().
 constexpr std::uint64_t kShapeBytes = 4096;
+// Control nodes that are taken apart: a loop that never ends must not bind forever.
+constexpr std::int64_t kMostUnrolled = 4096;
 
 class Binder {
  public:
   Binder(const Graph& graph, const Evaluate& evaluate) : rewriter_(graph), evaluate_(evaluate) {}
 
-  Graph run(std::span<const Shape> shapes) {
+  Graph run(std::span<const Shape> shapes, std::span<const ConstantPtr> known) {
     bind_inputs(shapes);
+    for (std::size_t i = 0; i < known.size(); ++i) {
+      if (known[i]) rewriter_.map(rewriter_.from().inputs()[i].value, rewriter_.graph().add_constant(known[i]));
+    }
     const Graph& graph = rewriter_.from();
     for (const Node& node : graph.nodes()) {
       const std::vector<ValueId> results = append(node, rewriter_.mapped_inputs(node), true);
@@ -67,17 +72,31 @@ class Binder {
   }
 
   // Appends what `node` becomes on `inputs` of the new graph; answers the values of its outputs. What a row's
-  // specialization made is final, so it isn't specialized again.
+  // specialization made is final, so it isn't specialized again; the bodies of control flow are.
   std::vector<ValueId> append(const Node& node, std::span<const ValueId> inputs, bool specialize) {
     Graph& graph = rewriter_.graph();
     const std::vector<ConstantPtr> constants = constant_inputs(graph, inputs);
     if (specialize && node.op->specialize != nullptr) {
       Graph body;
-      if (specialization_of(node, inputs, constants, body)) return append_body(body, inputs);
+      if (specialization_of(node, inputs, constants, body))
+        return append_body(body, inputs, node.op->kind == OpKind::control);
     }
     // The node is appended first, because only then are its types known; folded, it is left behind as dead code.
     const std::vector<TensorType> types = types_of(graph, inputs);
-    const ValueId first = graph.add(*node.op, rebind_bodies(node, types, evaluate_), inputs);
+    AttributesPtr attributes = node.attributes;
+    if (node.op->kind == OpKind::control) {
+      BoundBodies bodies = bind_bodies(node, types, evaluate_);
+      if (bodies.unrolled) {
+        if (++unrolled_ > kMostUnrolled) {
+          throw Error(Code::unsupported, std::string(node.op->name) +
+                                             ": values decide shapes inside, and it makes more than " +
+                                             std::to_string(kMostUnrolled) + " turns");
+        }
+        return append_body(*bodies.unrolled, inputs, true);
+      }
+      attributes = std::move(bodies.attributes);
+    }
+    const ValueId first = graph.add(*node.op, std::move(attributes), inputs);
     const Node& added = graph.nodes().back();
     std::vector<ValueId> results;
     const std::vector<ConstantPtr> folded = inputs.empty()
@@ -104,14 +123,14 @@ class Binder {
     return !results.empty();
   }
 
-  std::vector<ValueId> append_body(const Graph& body, std::span<const ValueId> arguments) {
+  std::vector<ValueId> append_body(const Graph& body, std::span<const ValueId> arguments, bool specialize) {
     std::vector<ValueId> mapped(body.values().size(), kNoValue);
     for (std::size_t i = 0; i < arguments.size(); ++i) mapped[body.inputs()[i].value] = arguments[i];
     std::vector<ValueId> inputs;
     for (const Node& node : body.nodes()) {
       inputs.clear();
       for (const ValueId id : node.inputs) inputs.push_back(mapped[id]);
-      const std::vector<ValueId> results = append(node, inputs, false);
+      const std::vector<ValueId> results = append(node, inputs, specialize);
       for (std::uint32_t i = 0; i < node.output_count; ++i) mapped[node.output(i)] = results[i];
     }
     std::vector<ValueId> results;
@@ -121,12 +140,14 @@ class Binder {
 
   Rewriter rewriter_;
   const Evaluate& evaluate_;
+  std::int64_t unrolled_ = 0;  // control nodes
 };
 
 }  // namespace
 
-Graph bind(const Graph& graph, std::span<const Shape> input_shapes, const Evaluate& evaluate) {
-  return Binder(graph, evaluate).run(input_shapes);
+Graph bind(const Graph& graph, std::span<const Shape> input_shapes, const Evaluate& evaluate,
+           std::span<const ConstantPtr> known) {
+  return Binder(graph, evaluate).run(input_shapes, known);
 }
 
 }  // namespace ml::passes

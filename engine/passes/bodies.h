@@ -1,6 +1,7 @@
 // The subgraphs of control nodes, as passes meet them.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "engine/graph/graph.h"
@@ -8,8 +9,17 @@
 
 namespace ml::passes {
 
-// The node's attributes with every body bound to the shapes that `inputs` give it; the same pointer when the node has
-// no bodies or they fit already.
-AttributesPtr rebind_bodies(const Node& node, std::span<const TensorType> inputs, const Evaluate& evaluate);
+// A control node once the shapes of its inputs are known: with bodies bound to them, or taken apart.
+struct BoundBodies {
+  AttributesPtr attributes;
+  // Set when values decide shapes inside of a loop or call, or what a loop carries changes its shape: the same
+  // computation without it (call), turn by turn (scan), or one turn and then the loop again (while).
+  std::optional<Graph> unrolled;
+};
+// `inputs` are the types of the node's inputs; while one is unknown the bodies stay as they are.
+BoundBodies bind_bodies(const Node& node, std::span<const TensorType> inputs, const Evaluate& evaluate);
+
+// Whether every body of a control node is bound.
+bool bodies_bound(const Node& node);
 
 }  // namespace ml::passes

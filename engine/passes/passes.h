@@ -18,8 +18,27 @@ using Evaluate =
 
 // Gives every symbolic extent its value by input name and shape, and infers every type again; values that became
 // constant (shape arithmetic) are folded on the way. Throws invalid_argument naming the input when a shape contradicts
-// the graph or a symbol.
-Graph bind(const Graph& graph, std::span<const Shape> input_shapes, const Evaluate& evaluate);
+// the graph or a symbol. `known` may say values of inputs (null where it doesn't; empty: of none), which then decide
+// shapes like constants. What depends on other values stays unknown: see split().
+Graph bind(const Graph& graph, std::span<const Shape> input_shapes, const Evaluate& evaluate,
+           std::span<const ConstantPtr> known = {});
+
+// A graph with bound inputs in which values decide shapes, cut in two: what can run now, and what can be bound once
+// `later`'s inputs `keys` have been read.
+struct Stages {
+  struct Source {
+    bool is_input;        // of the whole graph, otherwise an output of `now`
+    std::uint32_t index;  // among those
+  };
+  Graph now;                               // takes the whole graph's inputs
+  std::vector<std::uint32_t> now_outputs;  // which outputs of the whole its first outputs are; the others cross over
+  Graph later;
+  std::vector<Source> later_inputs;
+  std::vector<std::uint32_t> later_outputs;  // which outputs of the whole its outputs are
+  std::vector<std::uint32_t> keys;           // inputs of `later` that decide shapes
+};
+// Throws unsupported naming the node when no value could tell more. Donations are all in `later`.
+Stages split(const Graph& graph);
 
 // Evaluates nodes whose inputs are constants, when the result is at most `limit` bytes.
 Graph fold(const Graph& graph, const Evaluate& evaluate, std::uint64_t limit = 1u << 20);

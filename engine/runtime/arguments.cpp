@@ -135,21 +135,26 @@ bool match_program(Task& task, const Program& program) {
   return true;
 }
 
-bool check_capacities(Task& task, const Plan& plan) {
+bool check_capacity(Task& task, std::size_t index, const TensorType& type) {
+  Argument& argument = task.call->arguments[index];
+  argument.bytes = bytes_of(type);
+  if (argument.bytes <= argument.record.capacity) return true;
+  return refuse(task, MLRING_TOO_SMALL, index,
+                "output " + text_of(argument.record.dtype, type.shape) + " needs " + std::to_string(argument.bytes) +
+                    " bytes, its capacity is " + std::to_string(argument.record.capacity));
+}
+
+bool check_capacities(Task& task, const StagedPlan& plan) {
   Call& call = *task.call;
   const std::size_t inputs = plan.inputs().size();
+  if (!plan.known()) call.outputs_made.assign(plan.outputs().begin(), plan.outputs().end());
   bool all = true;
-  for (std::size_t i = 0; i < plan.outputs().size(); ++i) {
+  for (std::size_t i = plan.outputs().size(); i-- > 0;) {  // the message is about the first
     Argument& argument = call.arguments[inputs + i];
-    argument.bytes = bytes_of(plan.outputs()[i]);
-    if (argument.bytes <= argument.record.capacity) continue;
-    if (all) {
-      refuse(task, MLRING_TOO_SMALL, inputs + i,
-             "output " + text_of(argument.record.dtype, plan.outputs()[i].shape) + " needs " +
-                 std::to_string(argument.bytes) + " bytes, its capacity is " +
-                 std::to_string(argument.record.capacity));
-    }
-    all = false;
+    if (plan.outputs()[i].shape.known())
+      all = check_capacity(task, inputs + i, plan.outputs()[i]) && all;
+    else
+      argument.bytes = argument.record.capacity;
   }
   if (!all) answer_outputs(call, plan.outputs());
   return all;
@@ -159,6 +164,7 @@ void answer_outputs(const Call& call, std::span<const TensorType> outputs) {
   const std::size_t inputs = call.arguments.size() - outputs.size();
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const Shape& shape = outputs[i].shape;
+    if (!shape.known()) continue;
     std::uint64_t dims[MLRING_RANK_MAX] = {};
     for (int axis = 0; axis < shape.rank(); ++axis) dims[axis] = static_cast<std::uint64_t>(shape[axis]);
     mlring_answer_argument(&call.table[inputs + i], static_cast<std::uint32_t>(shape.rank()), dims,

@@ -27,9 +27,12 @@ void release_arguments(Call& call, Free free) {
 
 // Whether the arguments are what the program takes: how many, which way, dtypes, ranks, donated pairs.
 bool match_program(Task& task, const Program& program);
-// Whether each output has room for what the plan makes; writes dims and needed back when one has not.
-bool check_capacities(Task& task, const Plan& plan);
-// Tells the client what each output is.
+// Whether each output whose type is known has room for what the plan makes; writes dims and needed back when one has
+// not. Of the others all of their room counts as used.
+bool check_capacities(Task& task, const StagedPlan& plan);
+// The same for one output whose type has become known; false: task.status and message say why.
+bool check_capacity(Task& task, std::size_t argument, const TensorType& type);
+// Tells the client what each output is, as far as it is known.
 void answer_outputs(const Call& call, std::span<const TensorType> outputs);
 // Whether what is written overlaps nothing else, but for donated pairs. For an executor.
 bool check_overlaps(Task& task, std::size_t inputs);

@@ -8,7 +8,7 @@
 #include "engine/passes/passes.h"
 #include "engine/runtime/devices.h"
 #include "engine/runtime/door.h"
-#include "engine/runtime/plan.h"
+#include "engine/runtime/staged_plan.h"
 #include "ml/error.h"
 
 namespace ml::runtime {
@@ -31,7 +31,7 @@ Estimate estimate(const Graph& given, Device& device) {
     shapes.push_back(type.shape);
   }
   ProgramResources resources(device);
-  const auto plan = make_plan(passes::bind(graph, shapes, evaluate), resources, {evaluate});
+  const auto plan = make_staged_plan(passes::bind(graph, shapes, evaluate), resources, {evaluate});
   return {plan->scratch_bytes(), resources.packs().bytes()};
 }
 

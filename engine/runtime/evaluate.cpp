@@ -14,17 +14,38 @@ std::size_t bytes_of(const TensorType& type) {
   return static_cast<std::size_t>(type.shape.elements()) * dtype_size(type.dtype);
 }
 
+// Outputs whose types show while the plan runs, each in a buffer of its own.
+class Rooms final : public OutputRoom {
+ public:
+  Rooms(Device& device, std::vector<TensorType>& types, std::vector<BufferSpan>& spans)
+      : device_(device), types_(types), spans_(spans) {}
+  BufferSpan room_for(std::size_t output, const TensorType& type) override {
+    buffers_.push_back(device_.allocate(bytes_of(type)));
+    types_[output] = type;
+    spans_[output] = {buffers_.back().get(), 0, bytes_of(type)};
+    return spans_[output];
+  }
+
+ private:
+  Device& device_;
+  std::vector<TensorType>& types_;
+  std::vector<BufferSpan>& spans_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+};
+
 }  // namespace
 
-std::vector<HostTensor> run_plan(const Plan& plan, StreamContext& context, std::span<const HostTensor> inputs) {
+std::vector<HostTensor> run_plan(const StagedPlan& plan, StreamContext& context, std::span<const HostTensor> inputs) {
+  std::vector<TensorType> types(plan.outputs().begin(), plan.outputs().end());
   std::vector<BufferSpan> in, out;
   std::size_t total = 0;
-  const auto reserve = [&total](std::vector<BufferSpan>& spans, std::size_t bytes) {
+  const auto reserve = [&total](std::vector<BufferSpan>& spans, const TensorType& type) {
+    const std::size_t bytes = type.shape.known() ? bytes_of(type) : 0;
     spans.push_back({nullptr, total, bytes});
     total += align_memory(bytes);
   };
-  for (std::size_t i = 0; i < plan.inputs().size(); ++i) reserve(in, bytes_of(plan.inputs()[i]));
-  for (const TensorType& type : plan.outputs()) reserve(out, bytes_of(type));
+  for (const TensorType& type : plan.inputs()) reserve(in, type);
+  for (const TensorType& type : types) reserve(out, type);
   const BufferSpan memory = context.staging(total);
   for (BufferSpan& span : in) span.buffer = memory.buffer;
   for (BufferSpan& span : out) span.buffer = memory.buffer;
@@ -34,11 +55,11 @@ std::vector<HostTensor> run_plan(const Plan& plan, StreamContext& context, std::
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (in[i].size != 0) stream.upload(in[i], inputs[i].bytes.data());
   }
-  plan.run(context, in, out);
+  Rooms rooms(context.device(), types, out);
+  plan.run(context, in, out, &rooms);
   std::vector<HostTensor> results;
   for (std::size_t i = 0; i < out.size(); ++i) {
-    const TensorType& type = plan.outputs()[i];
-    results.push_back({type.dtype, type.shape, std::vector<std::byte>(out[i].size)});
+    results.push_back({types[i].dtype, types[i].shape, std::vector<std::byte>(out[i].size)});
     if (out[i].size != 0) stream.download(results.back().bytes.data(), out[i]);
   }
   context.synchronize();
@@ -71,7 +92,7 @@ std::vector<HostTensor> evaluate(const Graph& graph, Device& device, std::span<c
   const passes::Evaluate fold = runtime::reference_evaluate();
   const Graph bound = passes::bind(graph, shapes, fold);
   runtime::ProgramResources resources(device);
-  const std::unique_ptr<const runtime::Plan> plan = runtime::make_plan(bound, resources, {fold});
+  const auto plan = runtime::make_staged_plan(bound, resources, {fold});
   runtime::StreamContext context(device);
   return runtime::run_plan(*plan, context, inputs);
 }

@@ -7,7 +7,7 @@
 
 #include "engine/backends/backend.h"
 #include "engine/graph/graph.h"
-#include "engine/runtime/plan.h"
+#include "engine/runtime/staged_plan.h"
 
 namespace ml {
 
@@ -26,7 +26,7 @@ std::vector<HostTensor> evaluate(const Graph& graph, Device& device, std::span<c
 namespace runtime {
 
 // Uploads, runs and downloads.
-std::vector<HostTensor> run_plan(const Plan& plan, StreamContext& context, std::span<const HostTensor> inputs);
+std::vector<HostTensor> run_plan(const StagedPlan& plan, StreamContext& context, std::span<const HostTensor> inputs);
 
 }  // namespace runtime
 }  // namespace ml

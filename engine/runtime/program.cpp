@@ -21,9 +21,8 @@ passes::Evaluate checked(const passes::Evaluate& evaluate, const Checkpoint& che
 }  // namespace
 
 Program::Program(const Graph& graph, Device& device, const ProgramOptions& options, const Checkpoint& checkpoint)
-    : resources_(device),
+    : resources_(device, options.memory),
       evaluate_(reference_evaluate()),
-      memory_(options.memory, MemoryBudget::Purpose::programs),
       graph_(passes::simplify(graph, checked(evaluate_, checkpoint))),
       limit_(options.plans),
       scratch_limit_(options.scratch_bytes) {
@@ -43,24 +42,15 @@ Program::Program(const Graph& graph, Device& device, const ProgramOptions& optio
   keep(prepare(shapes, checkpoint));
 }
 
-std::shared_ptr<const Plan> Program::prepare(std::span<const Shape> shapes, const Checkpoint& checkpoint) {
+std::shared_ptr<const StagedPlan> Program::prepare(std::span<const Shape> shapes, const Checkpoint& checkpoint) {
   checkpoint();
-  const passes::Evaluate evaluate = checked(evaluate_, checkpoint);
-  std::shared_ptr<const Plan> plan =
-      make_plan(passes::bind(graph_, shapes, evaluate), resources_, {evaluate, checkpoint});
-  if (plan->scratch_bytes() > scratch_limit_) {
-    throw Error(Code::no_space,
-                "its intermediate values need " + std::to_string(plan->scratch_bytes()) + " bytes, " +
-                    std::to_string(scratch_limit_) + " are allowed",
-                {}, "take smaller shapes, a smaller batch for example");
-  }
-  // What was packed stays with the program, whoever has asked for it.
-  const std::lock_guard lock(memory_mutex_);
-  memory_.grow_to(device_bytes());
+  const Graph bound = passes::bind(graph_, shapes, checked(evaluate_, checkpoint));
+  std::shared_ptr<const StagedPlan> plan = make_staged_plan(bound, resources_, {evaluate_, checkpoint, scratch_limit_});
+  resources_.charge_packs();  // what was packed stays with the program, whoever has asked for it
   return plan;
 }
 
-void Program::keep(std::shared_ptr<const Plan> plan) {
+void Program::keep(std::shared_ptr<const StagedPlan> plan) {
   plans_.push_back({std::move(plan), ++clock_});
   if (plans_.size() <= limit_) return;
   plans_.erase(std::ranges::min_element(plans_, {}, &Kept::used));

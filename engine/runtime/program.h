@@ -5,14 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
 #include "engine/graph/graph.h"
 #include "engine/runtime/memory_budget.h"
-#include "engine/runtime/plan.h"
 #include "engine/runtime/resources.h"
+#include "engine/runtime/staged_plan.h"
 
 namespace ml::runtime {
 
@@ -40,26 +39,24 @@ class Program {
 
   // The plan for these shapes, or null; without allocating. `fits(i, shape)` says whether input i has that shape.
   template <class Fits>
-  std::shared_ptr<const Plan> find(Fits fits);
+  std::shared_ptr<const StagedPlan> find(Fits fits);
   // Makes a plan for these shapes; throws no_space when it needs too much scratch, or its packed weights don't fit the
   // budget. Any thread, beside find() and keep() on another.
-  std::shared_ptr<const Plan> prepare(
+  std::shared_ptr<const StagedPlan> prepare(
       std::span<const Shape> shapes, const Checkpoint& checkpoint = [] {});
   // Of the packed weights.
   std::uint64_t device_bytes() const { return resources_.packs().bytes(); }
   // Keeps a plan for find(); the one that was used longest ago goes when there are too many.
-  void keep(std::shared_ptr<const Plan> plan);
+  void keep(std::shared_ptr<const StagedPlan> plan);
 
  private:
   struct Kept {
-    std::shared_ptr<const Plan> plan;
+    std::shared_ptr<const StagedPlan> plan;
     std::uint64_t used;
   };
 
   ProgramResources resources_;
   passes::Evaluate evaluate_;
-  std::mutex memory_mutex_;
-  MemoryShare memory_;
   Graph graph_;
   std::vector<TensorType> inputs_, outputs_;
   std::vector<std::uint32_t> donated_to_, donated_from_;
@@ -70,7 +67,7 @@ class Program {
 };
 
 template <class Fits>
-std::shared_ptr<const Plan> Program::find(Fits fits) {
+std::shared_ptr<const StagedPlan> Program::find(Fits fits) {
   for (Kept& kept : plans_) {
     const std::span<const TensorType> types = kept.plan->inputs();
     bool all = true;

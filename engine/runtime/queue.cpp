@@ -413,8 +413,11 @@ void Queue::finish(Task& task) {
   answer.started = task.started;
   answer.ended = task.ended;
   if (Call* call = task.call) {
-    if (task.status == MLRING_OK && task.descriptor.opcode == MLRING_OP_EXECUTE)
+    // TOO_SMALL that came up while it ran tells what is needed, too.
+    if (task.status == MLRING_OK && task.descriptor.opcode == MLRING_OP_EXECUTE && call->outputs_made.empty())
       answer_outputs(*call, call->plan->outputs());
+    if ((task.status == MLRING_OK || task.status == MLRING_TOO_SMALL) && !call->outputs_made.empty())
+      answer_outputs(*call, call->outputs_made);
     if (task.status == MLRING_OK && task.descriptor.opcode == MLRING_OP_COPY) {
       const mlring_argument& from = call->arguments[0].record;
       mlring_answer_argument(&call->table[1], from.rank, from.dims, call->arguments[0].bytes);

@@ -38,6 +38,11 @@ std::shared_ptr<Buffer> ProgramResources::constant(const ConstantPtr& constant) 
   return buffer;
 }
 
+void ProgramResources::charge_packs() {
+  const std::lock_guard lock(mutex_);
+  memory_.grow_to(packs_.bytes());
+}
+
 passes::Evaluate reference_evaluate() {
   const std::shared_ptr<Device> device = create_reference_device();
   return [device](const Graph& graph, const Node& node, std::span<const ConstantPtr> inputs) {
@@ -54,7 +59,7 @@ passes::Evaluate reference_evaluate() {
     for (std::uint32_t i = 0; i < node.output_count; ++i) single.add_output("", first + i);
 
     ProgramResources resources(*device);
-    const std::unique_ptr<const Plan> plan = make_plan(single, resources);
+    const auto plan = make_staged_plan(single, resources, {.evaluate = {}});
     StreamContext context(*device);
     std::vector<ConstantPtr> results;
     try {

@@ -10,12 +10,15 @@
 #include "engine/backends/backend.h"
 #include "engine/backends/pack_cache.h"
 #include "engine/passes/passes.h"
+#include "engine/runtime/memory_budget.h"
 
 namespace ml::runtime {
 
 class ProgramResources {
  public:
-  explicit ProgramResources(Device& device) : device_(device) {}
+  // `memory` is where packed weights are counted; null: nowhere.
+  explicit ProgramResources(Device& device, std::shared_ptr<MemoryBudget> memory = nullptr)
+      : device_(device), memory_(std::move(memory), MemoryBudget::Purpose::programs) {}
   ProgramResources(const ProgramResources&) = delete;
   ProgramResources& operator=(const ProgramResources&) = delete;
 
@@ -25,6 +28,8 @@ class ProgramResources {
   // The constant in device memory: the bytes where they are on a unified device, otherwise a copy made once. Any thread
   // may call.
   std::shared_ptr<Buffer> constant(const ConstantPtr& constant);
+  // Counts what was packed by now; throws no_space when the budget has no room. Any thread may call.
+  void charge_packs();
 
  private:
   struct Entry {
@@ -35,6 +40,7 @@ class ProgramResources {
   Device& device_;
   PackCache packs_;
   std::mutex mutex_;
+  MemoryShare memory_;
   std::unordered_multimap<std::uint64_t, Entry> constants_;  // by hash
 };
 

@@ -7,6 +7,7 @@
 #include "engine/runtime/memory_planner.h"
 #include "engine/runtime/run_task.h"
 #include "engine/runtime/status.h"
+#include "ml/error.h"
 
 namespace ml::runtime {
 namespace {
@@ -69,12 +70,31 @@ void download_outputs(const Call& call, StreamContext& context) {
   }
 }
 
+// Outputs are in the client's memory or on their way there; how large they are shows while the plan runs.
+class ArgumentRoom final : public OutputRoom {
+ public:
+  explicit ArgumentRoom(Task& task) : task_(task) {}
+  BufferSpan room_for(std::size_t output, const TensorType& type) override {
+    Call& call = *task_.call;
+    call.outputs_made[output] = type;
+    if (!check_capacity(task_, call.inputs.size() + output, type)) throw Error(Code::too_small, task_.message);
+    BufferSpan span = call.outputs[output];
+    span.size = call.arguments[call.inputs.size() + output].bytes;
+    call.outputs[output] = span;
+    return span;
+  }
+
+ private:
+  Task& task_;
+};
+
 void execute(Task& task, StreamContext& context) {
   Call& call = *task.call;
   if (!check_overlaps(task, call.plan->inputs().size())) return;
   place_operands(call, context);
   upload_inputs(call, context.stream());
-  const bool ran = call.plan->run(context, call.inputs, call.outputs, &task.progress);
+  ArgumentRoom room(task);
+  const bool ran = call.plan->run(context, call.inputs, call.outputs, &room, &task.progress);
   if (ran) download_outputs(call, context);
   context.synchronize();
   const bool bad_index = context.stream().take_index_error();

@@ -34,7 +34,13 @@ BufferSpan StreamContext::at_least(Arena& arena, std::size_t bytes) {
   return {arena.buffer.get(), 0, bytes};
 }
 
-BufferSpan StreamContext::scratch(std::size_t bytes) { return at_least(scratch_, bytes); }
+StreamContext::Arenas& StreamContext::arenas() {
+  while (levels_.size() <= level_) levels_.emplace_back(memory_);
+  return levels_[level_];
+}
+
+BufferSpan StreamContext::scratch(std::size_t bytes) { return at_least(arenas().scratch, bytes); }
+BufferSpan StreamContext::handed_over(std::size_t bytes) { return at_least(arenas().handed_over, bytes); }
 BufferSpan StreamContext::staging(std::size_t bytes) { return at_least(staging_, bytes); }
 
 }  // namespace ml::runtime

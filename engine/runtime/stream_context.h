@@ -19,7 +19,7 @@ class StreamContext {
   // Both may be null: who asks plans to stand still between their steps, and what its memory is counted in.
   explicit StreamContext(Device& device, PreemptionGate* gate = nullptr,
                          const std::shared_ptr<MemoryBudget>& memory = nullptr)
-      : device_(device), gate_(gate), stream_(device.create_stream()), scratch_(memory), staging_(memory) {}
+      : device_(device), gate_(gate), memory_(memory), stream_(device.create_stream()), staging_(memory) {}
   ~StreamContext();
   StreamContext(const StreamContext&) = delete;
   StreamContext& operator=(const StreamContext&) = delete;
@@ -36,12 +36,28 @@ class StreamContext {
   // Before the first one: none is under way.
   void begin_execution() { passer_.step_began = 0; }
 
-  // The arena, at least `bytes` long. Growing waits for what still uses the old one; contents are not kept. Throws
-  // no_space when the budget has no room.
+  // The arena of this level, at least `bytes` long. Growing waits for what still uses the old one; contents are not
+  // kept. Throws no_space when the budget has no room.
   BufferSpan scratch(std::size_t bytes);
+  // What a stage of a plan hands over to those behind it, apart from their arenas; the same rules.
+  BufferSpan handed_over(std::size_t bytes);
   // Device memory for tensors on their way in and out, apart from the arena; the same rules.
   BufferSpan staging(std::size_t bytes);
-  std::size_t scratch_size() const { return scratch_.buffer ? scratch_.buffer->size() : 0; }
+  std::size_t scratch_size() const { return levels_.empty() ? 0 : levels_.front().scratch.size(); }
+
+  // While it lives, arenas are those of a later stage.
+  class Level {
+   public:
+    explicit Level(StreamContext& context) : context_(context), depth_(++context.level_) {}
+    ~Level() { --context_.level_; }
+    Level(const Level&) = delete;
+    Level& operator=(const Level&) = delete;
+    std::size_t depth() const { return depth_; }
+
+   private:
+    StreamContext& context_;
+    std::size_t depth_;
+  };
 
   // A frame of operand addresses; frames nest as plans do, and keep their capacity.
   class Frame {
@@ -64,17 +80,26 @@ class StreamContext {
  private:
   struct Arena {
     explicit Arena(const std::shared_ptr<MemoryBudget>& memory) : share(memory, MemoryBudget::Purpose::scratch) {}
+    std::size_t size() const { return buffer ? buffer->size() : 0; }
     MemoryShare share;
     std::unique_ptr<Buffer> buffer;
   };
+  struct Arenas {
+    explicit Arenas(const std::shared_ptr<MemoryBudget>& memory) : scratch(memory), handed_over(memory) {}
+    Arena scratch, handed_over;
+  };
   BufferSpan at_least(Arena& arena, std::size_t bytes);
+  Arenas& arenas();
   void pass_gate();
 
   Device& device_;
   PreemptionGate* gate_;
   PreemptionGate::Passer passer_;
+  std::shared_ptr<MemoryBudget> memory_;
   std::unique_ptr<Stream> stream_;
-  Arena scratch_, staging_;
+  std::deque<Arenas> levels_;
+  std::size_t level_ = 0;
+  Arena staging_;
   std::deque<std::vector<BufferSpan>> frames_;
   std::size_t depth_ = 0;
 };

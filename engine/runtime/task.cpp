@@ -33,6 +33,7 @@ void Call::clear() {
   memories.clear();
   program.reset();
   plan.reset();
+  outputs_made.clear();
   shapes.clear();
   frees = false;
   freed = {};

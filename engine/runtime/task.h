@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "engine/runtime/handles.h"
-#include "engine/runtime/plan.h"
+#include "engine/runtime/staged_plan.h"
 #include "kernel/uapi/mlaccel_ring.h"
 
 namespace ml::runtime {
@@ -52,8 +52,9 @@ struct Call {
   Arena* table_arena = nullptr;
   std::vector<std::shared_ptr<Memory>> memories;
   std::shared_ptr<Program> program;
-  std::shared_ptr<const Plan> plan;
-  std::vector<Shape> shapes;  // that a plan is to be made for
+  std::shared_ptr<const StagedPlan> plan;
+  std::vector<TensorType> outputs_made;  // where the plan doesn't know all of their types; empty otherwise
+  std::vector<Shape> shapes;             // that a plan is to be made for
   // FREE: the object whose handle is gone already, and what the session gets back.
   bool frees = false;
   Object freed;

@@ -64,7 +64,7 @@ class Program {
     std::vector<Shape> shapes;
     for (const Parameter& parameter : parameters) shapes.push_back(parameter.shape);
     const passes::Evaluate fold = runtime::reference_evaluate();
-    plan_ = runtime::make_plan(passes::bind(graph, shapes, fold), resources_, {fold});
+    plan_ = runtime::make_staged_plan(passes::bind(graph, shapes, fold), resources_, {fold});
   }
 
   // Every output's elements, one after another.
@@ -81,7 +81,7 @@ class Program {
  private:
   runtime::ProgramResources resources_;
   runtime::StreamContext context_;
-  std::unique_ptr<const runtime::Plan> plan_;
+  std::shared_ptr<const runtime::StagedPlan> plan_;
 };
 
 class Check {

@@ -302,6 +302,16 @@ class ScanGradient {
   std::vector<std::uint8_t> differentiated_, seeded_;  // per input, per output
 };
 
+// The branch that a known condition takes.
+std::vector<Var> specialize_if(Args a, std::span<const ConstantData* const> constants) {
+  if (constants[0] == nullptr) return {};
+  const auto& attributes = a.as<IfAttributes>();
+  const Graph& taken = element_as_int(*constants[0], 0) != 0 ? *attributes.then_body : *attributes.else_body;
+  std::vector<ValueId> captured;
+  for (const Var& x : a.inputs.subspan(1)) captured.push_back(x.id);
+  return vars(a.graph, inline_graph(a.graph, taken, captured));
+}
+
 double flops_of(const Graph& body) {
   double total = 0;
   for (const Node& node : body.nodes()) {
@@ -346,6 +356,7 @@ const Op kOps[] = {
      .infer = infer_if,
      .gradient = gradient_by(gradient_if),
      .make_attributes = attributes_of<IfAttributes>,
+     .specialize = specialize_if,
      .flops = flops_if},
     {.name = "while",
      .kind = OpKind::control,
