@@ -103,7 +103,9 @@ MLACCEL_SIZE(mlaccel_set_limit, 16);
  * EAGAIN (O_NONBLOCK) or it waits; EINVAL for less room than one. poll() says
  * POLLIN when there are some, POLLIN and POLLHUP for good once the worker was stopped;
  * read() then answers 0. They are bits of a queue's or the device's state that have
- * been set since they were last read: none can get lost, none is told twice.
+ * been set since they were last read: none can get lost, none is told twice. A FREE
+ * whose asker has gone is withdrawn, also behind a poll(): who polls reads with
+ * O_NONBLOCK.
  */
 #define MLACCEL_EVENT_DOORBELL	1u	/* queue: look at its ring */
 #define MLACCEL_EVENT_ENDED	2u	/* queue: stop its work, then QUEUE_UNMAP */

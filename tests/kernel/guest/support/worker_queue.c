@@ -1,6 +1,7 @@
 #include "support/worker_queue.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -153,6 +154,8 @@ static void* work(void* argument) {
     if (waits[1].revents != 0) return NULL;
     struct mlaccel_event events[16];
     const ssize_t got = read(w->worker, events, sizeof events);
+    // A request whose client has gone is withdrawn, also behind the poll that told of it.
+    if (got < 0 && errno == EAGAIN) continue;
     if (got <= 0) return NULL;
     pthread_mutex_lock(&w->lock);
     for (unsigned i = 0; i < (size_t)got / sizeof *events; i++) handle(w, &events[i]);
@@ -166,6 +169,7 @@ void fake_worker_start(struct FakeWorker* w, int worker, uint32_t generation) {
   w->count = 0;
   w->served = w->completes = w->events = 0;
   w->stop = REQUIRE_FD(eventfd(0, EFD_CLOEXEC));
+  REQUIRE_OK(fcntl(worker, F_SETFL, O_NONBLOCK));
   pthread_mutex_init(&w->lock, NULL);
   w->thread = start_thread(work, w);
 }
