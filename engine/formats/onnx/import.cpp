@@ -7,14 +7,13 @@
 
 #include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
+#include "engine/formats/onnx/settle.h"
 #include "engine/formats/onnx/tensor.h"
 #include "engine/formats/onnx/wire.h"
 #include "ml/error.h"
 
 namespace ml::onnx {
 namespace {
-
-constexpr std::uint64_t kFoldBytes = 64 * 1024;  // results of constant expressions that are computed at once
 
 std::string describe(const pb::Node& node, int index) {
   return "node " + std::to_string(index) + (node.name().empty() ? "" : " '" + node.name() + "'") + " (" +
@@ -153,10 +152,10 @@ class Importer {
     for (const std::string& name : node.input()) inputs.push_back(name.empty() ? Var{} : value(name, where));
     std::vector<Var> results;
     try {
-      const std::size_t first_new = graph_.nodes().size();
-      const NodeContext context(graph_, node, version_, inputs, file_);
+      Settler settler(graph_, evaluate_);
+      const NodeContext context(graph_, node, version_, inputs, file_, settler);
       results = find_operator(node.op_type(), version_)->import(context);
-      simplify_since(first_new, results);
+      for (Var& result : results) result = settler.settled(result);
     } catch (const Error& error) {
       throw error.within(where);
     }
@@ -167,58 +166,6 @@ class Importer {
       }
       define(node.output(i), results[static_cast<std::size_t>(i)], "output");
     }
-  }
-
-  // Shape arithmetic and the like: what a node made of constants alone is computed now, and what depends on known
-  // extents becomes static, so that later nodes see constants and shapes.
-  void simplify_since(std::size_t first_new, std::vector<Var>& results) {
-    std::unordered_map<ValueId, ValueId> replaced;
-    for (std::size_t i = first_new; i < graph_.nodes().size(); ++i) {
-      const Node node = graph_.nodes()[i];
-      std::vector<Var> inputs, outputs;
-      std::vector<const ConstantData*> constants;
-      for (const ValueId input : node.inputs) {
-        const auto found = replaced.find(input);
-        inputs.push_back({&graph_, found == replaced.end() ? input : found->second});
-        constants.push_back(graph_.constant(inputs.back().id));
-      }
-      if (node.op->specialize != nullptr) {
-        outputs = node.op->specialize({graph_, inputs, {}, {}, node.attributes}, constants);
-      } else if (foldable(node, constants)) {
-        outputs = fold(node, inputs);
-      }
-      for (std::uint32_t k = 0; k < outputs.size(); ++k) replaced[node.output(k)] = outputs[k].id;
-    }
-    // What a node was specialized into may have been replaced in its turn.
-    for (Var& result : results) {
-      for (auto found = replaced.find(result.id); found != replaced.end(); found = replaced.find(result.id))
-        result.id = found->second;
-    }
-  }
-
-  bool foldable(const Node& node, std::span<const ConstantData* const> constants) const {
-    const bool pure =
-        node.op->kind != OpKind::constant && node.op->kind != OpKind::random && node.op->kind != OpKind::control;
-    const bool known = std::ranges::all_of(constants, [](const ConstantData* constant) { return constant != nullptr; });
-    return pure && known && !constants.empty() && small(node);
-  }
-
-  std::vector<Var> fold(const Node& node, std::span<const Var> inputs) {
-    std::vector<ConstantPtr> constants;
-    for (const Var& input : inputs) constants.push_back(graph_.producer(input.id)->as<ConstantAttributes>().value);
-    std::vector<Var> outputs;
-    for (ConstantPtr& computed : evaluate_(graph_, node, constants))
-      outputs.push_back(constant(graph_, std::move(computed)));
-    return outputs;
-  }
-
-  bool small(const Node& node) const {
-    for (std::uint32_t k = 0; k < node.output_count; ++k) {
-      const TensorType& type = graph_.type(node.output(k));
-      if (!type.shape.known()) return false;
-      if (static_cast<std::uint64_t>(type.shape.elements()) * dtype_size(type.dtype) > kFoldBytes) return false;
-    }
-    return true;
   }
 
   const pb::Model& model_;

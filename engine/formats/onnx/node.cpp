@@ -3,14 +3,15 @@
 #include <array>
 
 #include "engine/formats/onnx/onnx.pb.h"
+#include "engine/formats/onnx/settle.h"
 #include "engine/formats/onnx/tensor.h"
 #include "ml/error.h"
 
 namespace ml::onnx {
 
 const Operator* find_operator(std::string_view type, int version) {
-  static constexpr std::array kTables = {math_operators,  reduce_operators, shape_operators,
-                                         index_operators, nn_operators,     loss_operators};
+  static constexpr std::array kTables = {math_operators, reduce_operators, shape_operators, index_operators,
+                                         nn_operators,   loss_operators,   resize_operators};
   for (const auto table : kTables) {
     for (const Operator& row : table()) {
       if (row.type == type && row.since <= version && version <= row.until) return &row;
@@ -95,6 +96,8 @@ DType NodeContext::dtype(std::string_view name, DType otherwise) const {
   return has_attribute(name) ? dtype_of(static_cast<int>(integer(name, 0)), "attribute '" + std::string(name) + "'")
                              : otherwise;
 }
+
+Var NodeContext::settled(Var x) const { return settler_.settled(x); }
 
 void NodeContext::unsupported(const std::string& what) const {
   throw Error(Code::unsupported, what + ", which is not supported");

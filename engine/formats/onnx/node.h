@@ -17,11 +17,13 @@ class Attribute;
 class Node;
 }  // namespace pb
 
+class Settler;
+
 class NodeContext {
  public:
   NodeContext(Graph& into, const pb::Node& node, int version, std::span<const Var> inputs,
-              std::shared_ptr<const Blob> file)
-      : graph(into), node_(node), version_(version), inputs_(inputs), file_(std::move(file)) {}
+              std::shared_ptr<const Blob> file, Settler& settler)
+      : graph(into), node_(node), version_(version), inputs_(inputs), file_(std::move(file)), settler_(settler) {}
 
   Graph& graph;
   const std::string& op_type() const;
@@ -47,6 +49,9 @@ class NodeContext {
   ConstantPtr tensor(std::string_view name) const;  // null when absent
   DType dtype(std::string_view name, DType otherwise) const;
 
+  // `x`, a constant or of known shape if the model tells that much: what an importer calls before it looks at either.
+  Var settled(Var x) const;
+
   [[noreturn]] void unsupported(const std::string& what) const;
   [[noreturn]] void invalid(const std::string& what) const;
 
@@ -57,6 +62,7 @@ class NodeContext {
   int version_;
   std::span<const Var> inputs_;
   std::shared_ptr<const Blob> file_;
+  Settler& settler_;
 };
 
 // One row: an operator of the default domain for models whose opset is in [since, until].
@@ -74,6 +80,7 @@ std::span<const Operator> shape_operators();
 std::span<const Operator> index_operators();
 std::span<const Operator> nn_operators();
 std::span<const Operator> loss_operators();
+std::span<const Operator> resize_operators();
 
 // The row for `type` at `version`, null when there is none.
 const Operator* find_operator(std::string_view type, int version);

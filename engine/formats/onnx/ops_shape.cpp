@@ -5,7 +5,7 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/formats/onnx/node.h"
+#include "engine/formats/onnx/extents.h"
 #include "engine/graph/build_dynamic.h"
 
 namespace ml::onnx {
@@ -14,11 +14,6 @@ namespace {
 using Node = const NodeContext&;
 using Results = std::vector<Var>;
 constexpr int kAny = kLatestOpset;
-
-Var vector_of(Graph& graph, const Ints& values) {
-  return constant(graph, make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())},
-                                       std::as_bytes(std::span(values))));
-}
 
 // Axes are an attribute before operator set 13 and an input since.
 Ints axes_of(Node n) { return n.version() < 13 ? n.ints("axes") : (n.has(1) ? n.ints_input(1) : Ints{}); }
