@@ -110,6 +110,14 @@ Var count_up(const NodeContext& n, Var count, DType dtype) {
 
 Var filled(const NodeContext& n, Var element, Var shape) { return n.settled(expand_to(element, shape)); }
 
+Var reshaped(Var x, Ints dims) {
+  auto attributes = std::make_shared<ReshapeAttributes>();
+  attributes->dims = std::move(dims);
+  return emit("reshape", {x}, std::move(attributes));
+}
+
+std::int64_t kept(std::int64_t extent, int i) { return extent == kUnknown ? reshape_keeps(i) : extent; }
+
 std::optional<double> known(Var number) {
   const ConstantData* const value = number.graph->constant(number.id);
   if (value == nullptr || value->shape.elements() != 1) return std::nullopt;

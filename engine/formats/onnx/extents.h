@@ -19,6 +19,9 @@ bool is_extent_of(Var number, Var x, int axis);
 Var count_up(const NodeContext& n, Var count, DType dtype);
 // `element` (rank 0) repeated into the shape that the i64 vector says.
 Var filled(const NodeContext& n, Var element, Var shape);
+// x with the extents that ReshapeAttributes describes; `kept` is how one of them names dimension i of x, of `extent`.
+Var reshaped(Var x, Ints dims);
+std::int64_t kept(std::int64_t extent, int i);
 // The value of a scalar that is a constant.
 std::optional<double> known(Var number);
 

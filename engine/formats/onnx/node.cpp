@@ -1,7 +1,5 @@
 #include "engine/formats/onnx/node.h"
 
-#include <array>
-
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/formats/onnx/settle.h"
 #include "engine/formats/onnx/tensor.h"
@@ -9,10 +7,16 @@
 
 namespace ml::onnx {
 
+std::span<const OperatorTable> operator_tables() {
+  static constexpr OperatorTable kTables[] = {
+      index_operators,  loss_operators,   math_operators,   nn_operators,
+      reduce_operators, resize_operators, sample_operators, shape_operators,
+  };
+  return kTables;
+}
+
 const Operator* find_operator(std::string_view type, int version) {
-  static constexpr std::array kTables = {math_operators, reduce_operators, shape_operators, index_operators,
-                                         nn_operators,   loss_operators,   resize_operators};
-  for (const auto table : kTables) {
+  for (const OperatorTable table : operator_tables()) {
     for (const Operator& row : table()) {
       if (row.type == type && row.since <= version && version <= row.until) return &row;
     }

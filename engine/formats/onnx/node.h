@@ -81,7 +81,11 @@ std::span<const Operator> index_operators();
 std::span<const Operator> nn_operators();
 std::span<const Operator> loss_operators();
 std::span<const Operator> resize_operators();
+std::span<const Operator> sample_operators();
 
+// Every table; find_operator walks them.
+using OperatorTable = std::span<const Operator> (*)();
+std::span<const OperatorTable> operator_tables();
 // The row for `type` at `version`, null when there is none.
 const Operator* find_operator(std::string_view type, int version);
 

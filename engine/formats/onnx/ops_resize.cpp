@@ -3,7 +3,7 @@
 // are.
 #include <algorithm>
 
-#include "engine/formats/onnx/extents.h"
+#include "engine/formats/onnx/sampling.h"
 #include "engine/graph/ops/movement.h"
 
 namespace ml::onnx {
@@ -58,15 +58,8 @@ Var nearest_index(Node n, const Resizing& how, const Line& line, Var at) {
   n.invalid("nearest_mode '" + how.nearest + "'");
 }
 
-// The weight of a tap at a distance: a tent, or Keys' cubic convolution.
 Var weight_at(const Resizing& how, Var distance) {
-  const Var d = abs(distance);
-  if (how.mode == "linear") return maximum(1.0 - d, 0.0);
-  const double a = how.cubic;
-  const Var inner = ((a + 2) * d - (a + 3)) * d * d + 1.0;
-  const Var outer = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
-  const Var zero = scalar(*d.graph, DType::f64, 0);
-  return select(le(d, 1.0), inner, select(lt(d, 2.0), outer, zero));
+  return how.mode == "linear" ? tent_filter(distance) : cubic_filter(distance, how.cubic);
 }
 
 // Indices (i64) and weights (f64) of every tap, [taps, count].
