@@ -7,7 +7,7 @@
 namespace ml {
 
 std::vector<Var> call(GraphPtr body, std::span<const Var> arguments);
-// condition: bool[]. Both bodies take the captured values and answer the same types.
+// condition: bool[]. Both bodies take the captured values and answer the same dtypes and ranks.
 std::vector<Var> if_else(Var condition, GraphPtr then_body, GraphPtr else_body, std::span<const Var> captured);
 // Answers the carried values after the last turn.
 std::vector<Var> while_loop(GraphPtr condition, GraphPtr body, std::span<const Var> carried,

@@ -18,7 +18,8 @@ constexpr std::int64_t kMostUnrolled = 4096;
 
 class Binder {
  public:
-  Binder(const Graph& graph, const Evaluate& evaluate) : rewriter_(graph), evaluate_(evaluate) {}
+  Binder(const Graph& graph, const Evaluate& evaluate, bool unrolls)
+      : rewriter_(graph), evaluate_(evaluate), unrolls_(unrolls) {}
 
   Graph run(std::span<const Shape> shapes, std::span<const ConstantPtr> known) {
     bind_inputs(shapes);
@@ -86,7 +87,7 @@ class Binder {
     AttributesPtr attributes = node.attributes;
     if (node.op->kind == OpKind::control) {
       BoundBodies bodies = bind_bodies(node, types, evaluate_);
-      if (bodies.unrolled) {
+      if (bodies.unrolled && unrolls_) {
         if (++unrolled_ > kMostUnrolled) {
           throw Error(Code::unsupported, std::string(node.op->name) +
                                              ": values decide shapes inside, and it makes more than " +
@@ -94,7 +95,7 @@ class Binder {
         }
         return append_body(*bodies.unrolled, inputs, true);
       }
-      attributes = std::move(bodies.attributes);
+      if (!bodies.unrolled) attributes = std::move(bodies.attributes);
     }
     const ValueId first = graph.add(*node.op, std::move(attributes), inputs);
     const Node& added = graph.nodes().back();
@@ -140,6 +141,7 @@ class Binder {
 
   Rewriter rewriter_;
   const Evaluate& evaluate_;
+  const bool unrolls_;
   std::int64_t unrolled_ = 0;  // control nodes
 };
 
@@ -147,7 +149,11 @@ class Binder {
 
 Graph bind(const Graph& graph, std::span<const Shape> input_shapes, const Evaluate& evaluate,
            std::span<const ConstantPtr> known) {
-  return Binder(graph, evaluate).run(input_shapes, known);
+  return Binder(graph, evaluate, true).run(input_shapes, known);
+}
+
+Graph bind_body(const Graph& body, std::span<const Shape> input_shapes, const Evaluate& evaluate) {
+  return Binder(body, evaluate, false).run(input_shapes, {});
 }
 
 }  // namespace ml::passes

@@ -17,7 +17,7 @@ using Types = std::span<const TensorType>;
 GraphPtr bound_to(const GraphPtr& body, std::span<const Shape> shapes, const Evaluate& evaluate) {
   bool fits = body->bound() && body->inputs().size() == shapes.size();
   for (std::size_t i = 0; fits && i < shapes.size(); ++i) fits = body->type(body->inputs()[i].value).shape == shapes[i];
-  return fits ? body : std::make_shared<const Graph>(bind(*body, shapes, evaluate));
+  return fits ? body : std::make_shared<const Graph>(bind_body(*body, shapes, evaluate));
 }
 
 // A branch that doesn't fit these shapes may be the one that isn't taken: the condition will tell.

@@ -19,6 +19,10 @@ struct BoundBodies {
 // `inputs` are the types of the node's inputs; while one is unknown the bodies stay as they are.
 BoundBodies bind_bodies(const Node& node, std::span<const TensorType> inputs, const Evaluate& evaluate);
 
+// As bind(), for a body: what would have to be taken apart in it stays as it is, so that the result is not bound and
+// what holds the body is taken apart first. (A loop in a branch that nobody may take must not be unrolled.)
+Graph bind_body(const Graph& body, std::span<const Shape> input_shapes, const Evaluate& evaluate);
+
 // Whether every body of a control node is bound.
 bool bodies_bound(const Node& node);
 

@@ -115,6 +115,7 @@ std::shared_ptr<const StagedPlan> StagedPlan::plan_for(const std::vector<std::by
   }
   std::shared_ptr<const StagedPlan> plan = make_later(keys, progress);
   const std::lock_guard lock(mutex_);
+  ++rests_made_;
   kept_.push_back({keys, plan, ++clock_});
   if (kept_.size() > kKept) kept_.erase(std::ranges::min_element(kept_, {}, &Kept::used));
   return plan;

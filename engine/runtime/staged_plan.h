@@ -43,6 +43,11 @@ class StagedPlan {
   // Of the first plan, with what it hands over.
   std::size_t scratch_bytes() const { return first_->scratch_bytes() + handed_over_bytes_; }
   const Plan& first() const { return *first_; }
+  // How many rests were bound so far.
+  std::uint64_t rests_made() const {
+    const std::lock_guard lock(mutex_);
+    return rests_made_;
+  }
   std::string describe() const;
 
   // As Plan::run; where an output's type is unknown its span is not looked at and `room` (else it may be null) is
@@ -78,6 +83,7 @@ class StagedPlan {
   mutable std::mutex mutex_;
   mutable std::vector<Kept> kept_;
   mutable std::uint64_t clock_ = 0;
+  mutable std::uint64_t rests_made_ = 0;
 };
 
 // The plan of `graph`, whose inputs are bound, on the device of `resources`, which must outlive it. Throws what

@@ -44,7 +44,7 @@ void check_types(const InferArguments& a, const std::string& what, std::span<con
   }
 }
 
-// What is known of a value that is one or the other; they agree already.
+// What is known of a value that is one or the other; their ranks agree already.
 TensorType join(const TensorType& a, const TensorType& b) {
   TensorType result = a;
   for (int i = 0; i < result.shape.rank(); ++i) {
@@ -69,8 +69,17 @@ Types infer_if(const InferArguments& a) {
   check_types(a, "captured value", a.inputs.subspan(1), input_types(else_body));
   Types results = output_types(then_body);
   const Types other = output_types(else_body);
-  check_types(a, "output of the else_body", other, results);
-  for (std::size_t i = 0; i < results.size(); ++i) results[i] = join(results[i], other[i]);
+  if (other.size() != results.size()) {
+    rules::fail(
+        a, "its bodies answer " + std::to_string(results.size()) + " and " + std::to_string(other.size()) + " values");
+  }
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (other[i].dtype != results[i].dtype || other[i].shape.rank() != results[i].shape.rank()) {
+      rules::fail(a, "output " + std::to_string(i) + " of the else_body is " + rules::text(other[i]) +
+                         ", of the then_body " + rules::text(results[i]));
+    }
+    results[i] = join(results[i], other[i]);
+  }
   return results;
 }
 

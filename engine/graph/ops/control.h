@@ -9,7 +9,7 @@ namespace ml {
 // call(arguments...) -> the body's outputs. BodyAttributes.
 
 // if(condition: bool[], captured...) -> the outputs of one of two bodies, which take the captured values and answer
-// equal types.
+// values of equal dtypes and ranks. An extent in which they differ is known once the condition is.
 struct IfAttributes final : Attributes {
   GraphPtr then_body, else_body;
   void visit(AttributeVisitor& v) override {

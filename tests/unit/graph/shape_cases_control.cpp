@@ -67,7 +67,7 @@ const ShapeCase kControl[] = {
        const GraphPtr sum = body("f32[2, 3]", [](Vars v) -> Results { return {reduce_sum(v[0])}; });
        return if_else(in(g, "bool[]"), doubling(), sum, std::span(&x, 1))[0];
      },
-     "! if: output of the else_body 0 is f32[], wanted f32[2, 3]"},
+     "! if: output 0 of the else_body is f32[], of the then_body f32[2, 3]"},
     {"if of a number",
      [](Graph& g) {
        const Var x = in(g, "f32[2, 3]");
