@@ -9,8 +9,8 @@ namespace ml::onnx {
 
 std::span<const OperatorTable> operator_tables() {
   static constexpr OperatorTable kTables[] = {
-      index_operators,  loss_operators,   math_operators,   nn_operators,
-      reduce_operators, resize_operators, sample_operators, shape_operators,
+      conv_operators, index_operators,  loss_operators,   math_operators,   nn_operators,    pad_operators,
+      pool_operators, reduce_operators, resize_operators, sample_operators, shape_operators,
   };
   return kTables;
 }

@@ -80,6 +80,9 @@ std::span<const Operator> shape_operators();
 std::span<const Operator> index_operators();
 std::span<const Operator> nn_operators();
 std::span<const Operator> loss_operators();
+std::span<const Operator> conv_operators();
+std::span<const Operator> pad_operators();
+std::span<const Operator> pool_operators();
 std::span<const Operator> resize_operators();
 std::span<const Operator> sample_operators();
 

@@ -127,43 +127,6 @@ Results slice_operator(Node n) {
   return {slice_by(x, starts, ends, steps, axes)};
 }
 
-// Pads are [low of every axis, high of every axis]; negative ones crop.
-Results pad_operator(Node n) {
-  const std::string mode = n.text("mode", "constant");
-  if (mode != "constant") n.unsupported("Pad with mode '" + mode + "'");
-  Var x = n.in(0);
-  const Ints pads = n.version() < 11 ? n.ints("pads") : n.ints_input(1);
-  const double value = n.version() < 11 ? n.number("value", 0) : n.number_input(2, 0);
-  Ints axes(static_cast<std::size_t>(x.rank()));
-  std::iota(axes.begin(), axes.end(), 0);
-  if (n.has(3)) axes = n.ints_input(3);
-  if (pads.size() != 2 * axes.size()) {
-    n.invalid(std::to_string(pads.size()) + " pads for " + std::to_string(axes.size()) +
-              " axes, two for each are needed");
-  }
-  const auto rank = static_cast<std::size_t>(x.rank());
-  Ints low(rank, 0), high(rank, 0);
-  for (std::size_t i = 0; i < axes.size(); ++i) {
-    const auto axis = static_cast<std::size_t>(normalize_axis(axes[i], x.rank(), "axis"));
-    low[axis] = pads[i];
-    high[axis] = pads[i + axes.size()];
-  }
-  Ints crop_axes, from, to;
-  for (std::size_t i = 0; i < rank; ++i) {
-    if (low[i] >= 0 && high[i] >= 0) continue;
-    crop_axes.push_back(static_cast<std::int64_t>(i));
-    from.push_back(std::max<std::int64_t>(-low[i], 0));
-    to.push_back(high[i] < 0 ? high[i] : std::numeric_limits<std::int64_t>::max());
-    low[i] = std::max<std::int64_t>(low[i], 0);
-    high[i] = std::max<std::int64_t>(high[i], 0);
-  }
-  if (!crop_axes.empty()) {
-    x = slice_by(x, vector_of(n.graph, from), vector_of(n.graph, to), vector_of(n.graph, Ints(from.size(), 1)),
-                 crop_axes);
-  }
-  return {pad(x, low, high, value)};
-}
-
 // `count` copies of x behind each other. Many are copies of copies, so that a count is never a number of inputs.
 Var repeat(Var x, std::int64_t count, int axis) {
   constexpr std::int64_t kAtOnce = 64;
@@ -252,35 +215,42 @@ Results eye_like(Node n) {
   return {cast(eq(iota(n.graph, DType::i64, x.shape(), 1), iota(n.graph, DType::i64, x.shape(), 0) + offset), dtype)};
 }
 
-const Shape& known_image(Node n, const char* what) {
-  const Shape& shape = n.in(0).shape();
-  if (shape.rank() != 4 || !shape.known())
-    n.unsupported(std::string(what) + " of anything but an NCHW tensor of known size");
-  return shape;
-}
-
 constexpr std::int64_t kLargestBlock = 1 << 20;  // its square is still a number
 
-Results depth_to_space(Node n) {
-  const Shape s = known_image(n, "DepthToSpace");
+// The block's size, which divides the extents of x [N, C, H, W] that it splits, as far as they are known.
+std::int64_t block_of(Node n, bool channels) {
+  const Shape& s = n.in(0).shape();
   const std::int64_t b = n.integer("blocksize", 1);
-  if (b <= 0 || b > kLargestBlock || s[1] % (b * b) != 0)
-    n.invalid("blocksize " + std::to_string(b) + " does not divide the channels of " + s.str());
-  const std::int64_t c = s[1] / (b * b);
+  if (s.rank() != 4 || b < 1 || b > kLargestBlock) n.invalid("blocksize " + std::to_string(b) + " of " + s.str());
+  const auto divides = [](std::int64_t by, std::int64_t extent) { return extent == kUnknown || extent % by == 0; };
+  if (channels ? !divides(b * b, s[1]) : !divides(b, s[2]) || !divides(b, s[3]))
+    n.invalid("blocksize " + std::to_string(b) + " does not divide " + s.str());
+  return b;
+}
+
+std::int64_t divided(std::int64_t extent, std::int64_t by) { return extent == kUnknown ? kUnknown : extent / by; }
+
+// One dimension is split or joined at a time, so that each reshape has one extent to infer.
+Results depth_to_space(Node n) {
+  const Var x = n.in(0);
+  const std::int64_t b = block_of(n, true), c = divided(x.shape()[1], b * b);
+  const auto keep = [](Var of, int i) { return kept(of.shape()[i], i); };
   const bool column_row = n.text("mode", "DCR") == "CRD";
-  const Var parts = column_row ? reshape(n.in(0), Shape{s[0], c, b, b, s[2], s[3]})
-                               : reshape(n.in(0), Shape{s[0], b, b, c, s[2], s[3]});
+  const Var parts = column_row ? reshaped(x, {keep(x, 0), c, b, b, keep(x, 2), keep(x, 3)})
+                               : reshaped(x, {keep(x, 0), b, b, c, keep(x, 2), keep(x, 3)});
   const Var moved = column_row ? transpose(parts, {0, 1, 4, 2, 5, 3}) : transpose(parts, {0, 3, 4, 1, 5, 2});
-  return {reshape(moved, Shape{s[0], c, s[2] * b, s[3] * b})};
+  const Var rows = reshaped(moved, {keep(moved, 0), keep(moved, 1), kUnknown, keep(moved, 4), b});
+  return {reshaped(rows, {keep(rows, 0), keep(rows, 1), keep(rows, 2), kUnknown})};
 }
 
 Results space_to_depth(Node n) {
-  const Shape s = known_image(n, "SpaceToDepth");
-  const std::int64_t b = n.integer("blocksize", 1);
-  if (b <= 0 || b > kLargestBlock || s[2] % b != 0 || s[3] % b != 0)
-    n.invalid("blocksize " + std::to_string(b) + " does not divide " + s.str());
-  const Var parts = reshape(n.in(0), Shape{s[0], s[1], s[2] / b, b, s[3] / b, b});
-  return {reshape(transpose(parts, {0, 3, 5, 1, 2, 4}), Shape{s[0], s[1] * b * b, s[2] / b, s[3] / b})};
+  const Var x = n.in(0);
+  const std::int64_t b = block_of(n, false);
+  const auto keep = [](Var of, int i) { return kept(of.shape()[i], i); };
+  const Var rows = reshaped(x, {keep(x, 0), keep(x, 1), divided(x.shape()[2], b), b, keep(x, 3)});
+  const Var parts = reshaped(rows, {keep(rows, 0), keep(rows, 1), keep(rows, 2), b, divided(x.shape()[3], b), b});
+  const Var moved = transpose(parts, {0, 3, 5, 1, 2, 4});  // [N, b, b, C, H, W]
+  return {reshaped(moved, {keep(moved, 0), kUnknown, keep(moved, 4), keep(moved, 5)})};
 }
 
 constexpr Operator kOperators[] = {
@@ -291,7 +261,6 @@ constexpr Operator kOperators[] = {
     {"Expand", 8, kAny, expand},
     {"EyeLike", 9, kAny, eye_like},
     {"Flatten", 1, kAny, flatten},
-    {"Pad", 2, kAny, pad_operator},
     {"Range", 11, kAny, range},
     {"Reshape", 5, kAny, reshape_operator},
     {"Shape", 1, kAny, shape_operator},
