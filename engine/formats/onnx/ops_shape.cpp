@@ -221,9 +221,9 @@ constexpr std::int64_t kLargestBlock = 1 << 20;  // its square is still a number
 std::int64_t block_of(Node n, bool channels) {
   const Shape& s = n.in(0).shape();
   const std::int64_t b = n.integer("blocksize", 1);
-  if (s.rank() != 4 || b < 1 || b > kLargestBlock) n.invalid("blocksize " + std::to_string(b) + " of " + s.str());
   const auto divides = [](std::int64_t by, std::int64_t extent) { return extent == kUnknown || extent % by == 0; };
-  if (channels ? !divides(b * b, s[1]) : !divides(b, s[2]) || !divides(b, s[3]))
+  if (s.rank() != 4) n.invalid("blocks of " + s.str() + ", which is not [N, C, H, W]");
+  if (b < 1 || b > kLargestBlock || (channels ? !divides(b * b, s[1]) : !divides(b, s[2]) || !divides(b, s[3])))
     n.invalid("blocksize " + std::to_string(b) + " does not divide " + s.str());
   return b;
 }
