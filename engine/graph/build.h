@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/graph/graph.h"
+#include "engine/graph/ops/indexing.h"
 
 namespace ml {
 
@@ -114,10 +115,12 @@ Var iota(Graph& graph, DType dtype, const Shape& shape, std::int64_t axis);
 
 // ops/indexing.cpp. Indices are i32 or i64, negative ones count from the end; out of range reads zero or drops the
 // write and sets the execution's error flag.
-Var gather(Var x, Var indices, std::int64_t axis);  // x.shape with `axis` replaced by indices.shape
-Var scatter_add(Var x, Var indices, Var updates,
-                std::int64_t axis);                          // x plus updates added at indices: gather's transpose
+Var gather(Var x, Var indices, std::int64_t axis);           // x.shape with `axis` replaced by indices.shape
 Var gather_elements(Var x, Var indices, std::int64_t axis);  // ONNX GatherElements
+// x, with updates (of what gather and gather_elements would read there) written to those places.
+Var scatter(Var x, Var indices, Var updates, std::int64_t axis, Reduction reduction);
+Var scatter_elements(Var x, Var indices, Var updates, std::int64_t axis, Reduction reduction);
+Var scatter_add(Var x, Var indices, Var updates, std::int64_t axis);  // x plus updates: gather's transpose
 Var scatter_elements_add(Var x, Var indices, Var updates, std::int64_t axis);
 std::pair<Var, Var> sort(Var x, std::int64_t axis, bool descending = false);  // values, i64 indices; stable
 std::pair<Var, Var> top_k(Var x, std::int64_t k, std::int64_t axis, bool largest = true);  // sorted

@@ -11,6 +11,14 @@ using Parameters = std::span<const Var>;
 // Squares, so that the second order is not empty.
 Var squared(Var x) { return x * x; }
 
+// The first three rows are written to by the last four.
+template <Var (*write)(Var, Var, Var, std::int64_t, Reduction), Reduction reduction>
+Vars written(Graph& g, Parameters p) {
+  const bool each = write == scatter_elements;
+  const Var at = each ? indices(g, {4, 2}, {1, 0, 2, 2, 1, 0, -1, 1}) : indices(g, {4}, {1, 2, 1, -1});
+  return {squared(write(slice(p[0], {0, 0}, {3, 2}), at, slice(p[0], {3, 0}, {7, 2}), 0, reduction))};
+}
+
 const GradientCase kCases[] = {
     {"reduce_sum",
      {{{2, 3, 2}}},
@@ -142,6 +150,14 @@ const GradientCase kCases[] = {
      [](Graph& g, Parameters x) -> Vars {
        return {squared(scatter_elements_add(x[0], indices(g, {2, 2}, {0, 2, 0, -1}), x[1], 0))};
      }},
+    {"scatter", {{{7, 2}}}, written<scatter, Reduction::set>},
+    {"scatter of products", {{{7, 2}, kPositive}}, written<scatter, Reduction::mul>},
+    {"scatter of maxima", {{{7, 2}, kApart}}, written<scatter, Reduction::max>},
+    {"scatter of minima", {{{7, 2}, kApart}}, written<scatter, Reduction::min>},
+    {"scatter_elements", {{{7, 2}}}, written<scatter_elements, Reduction::set>},
+    {"scatter_elements of products", {{{7, 2}, kPositive}}, written<scatter_elements, Reduction::mul>},
+    {"scatter_elements of maxima", {{{7, 2}, kApart}}, written<scatter_elements, Reduction::max>},
+    {"scatter_elements of minima", {{{7, 2}, kApart}}, written<scatter_elements, Reduction::min>},
     {"sort",
      {{{2, 4}, kApart}},
      [](Graph& g, Parameters x) -> Vars {

@@ -27,18 +27,46 @@ std::vector<Sample> gather() {
       {"large columns", {{kLarge}, indices({300}, 263)}, along(1)},
   };
 }
-std::vector<Sample> scatter_add() {
-  return {
-      {"one", {{{5, 3}}, indices({}, 5), {{3}}}, along(0)},
-      {"no indices", {{{5, 3}}, indices({0}, 5), {{0, 3}}}, along(0)},
-      {"into nothing", {{kEmpty}, indices({4}, 3), {{4, 0}}}, along(0)},
-      {"middle", {{kOdd}, indices({2, 3}, 5), {{3, 2, 3, 7}}}, along(1)},
-      {"innermost, i32", {{kOdd}, indices({4}, 7, DType::i32), {{3, 5, 4}}}, along(2)},
-      {"out of range", {{{5, 3}}, indices({17}, 5, DType::i64, Fill::wild_index), {{17, 3}}}, along(0)},
-      {"many on one", {{{2, 3}, Fill::exact}, indices({61}, 2), {{61, 3}, Fill::exact}}, along(0)},
-      {"large", {{kLarge, Fill::exact}, indices({300}, 257), {{300, 263}, Fill::exact}}, along(0)},
-      {"large columns", {{kLarge, Fill::exact}, indices({300}, 263), {{257, 300}, Fill::exact}}, along(1)},
+auto written(std::int64_t axis, Reduction reduction = Reduction::add) {
+  return with<ScatterAttributes>([=](ScatterAttributes& a) {
+    a.axis = axis;
+    a.reduction = static_cast<std::int64_t>(reduction);
+  });
+}
+// Every reduction but the sum, with many updates of few places. Each element has its index, or each row.
+void add_reductions(std::vector<Sample>& samples, bool each) {
+  const std::pair<const char*, Reduction> reductions[] = {{"last of ", Reduction::set},
+                                                          {"product of ", Reduction::mul},
+                                                          {"maximum of ", Reduction::max},
+                                                          {"minimum of ", Reduction::min}};
+  for (const auto& [name, reduction] : reductions) {
+    const std::string label(name);
+    const Fill values = reduction == Reduction::mul ? Fill::any : Fill::special;
+    const auto rows = [each](std::int64_t count, std::int64_t width) {
+      return each ? Shape{count, width} : Shape{count};
+    };
+    samples.push_back(
+        {label + "many", {{{5, 9}, values}, indices(rows(23, 9), 5), {{23, 9}, values}}, written(0, reduction)});
+    samples.push_back({label + "none", {{{5, 9}}, indices(rows(0, 9), 5), {{0, 9}}}, written(0, reduction)});
+    samples.push_back(
+        {label + "a large one", {{kLarge}, indices(rows(300, 263), 257), {{300, 263}}}, written(0, reduction)});
+  }
+}
+
+std::vector<Sample> scatter() {
+  std::vector<Sample> samples = {
+      {"one", {{{5, 3}}, indices({}, 5), {{3}}}, written(0)},
+      {"no indices", {{{5, 3}}, indices({0}, 5), {{0, 3}}}, written(0)},
+      {"into nothing", {{kEmpty}, indices({4}, 3), {{4, 0}}}, written(0)},
+      {"middle", {{kOdd}, indices({2, 3}, 5), {{3, 2, 3, 7}}}, written(1)},
+      {"innermost, i32", {{kOdd}, indices({4}, 7, DType::i32), {{3, 5, 4}}}, written(2)},
+      {"out of range", {{{5, 3}}, indices({17}, 5, DType::i64, Fill::wild_index), {{17, 3}}}, written(0)},
+      {"many on one", {{{2, 3}, Fill::exact}, indices({61}, 2), {{61, 3}, Fill::exact}}, written(0)},
+      {"large", {{kLarge, Fill::exact}, indices({300}, 257), {{300, 263}, Fill::exact}}, written(0)},
+      {"large columns", {{kLarge, Fill::exact}, indices({300}, 263), {{257, 300}, Fill::exact}}, written(1)},
   };
+  add_reductions(samples, false);
+  return samples;
 }
 std::vector<Sample> gather_elements() {
   return {
@@ -49,14 +77,16 @@ std::vector<Sample> gather_elements() {
       {"large", {{kLarge}, indices(kLarge, 257)}, along(0)},
   };
 }
-std::vector<Sample> scatter_elements_add() {
-  return {
-      {"no indices", {{{5, 3}}, indices({0, 3}, 5), {{0, 3}}}, along(0)},
-      {"odd", {{kOdd}, indices({3, 2, 7}, 5), {{3, 2, 7}}}, along(1)},
-      {"fewer, i32", {{kOdd}, indices({2, 5, 9}, 7, DType::i32), {{2, 5, 9}}}, along(2)},
-      {"out of range", {{{5, 3}}, indices({17, 3}, 5, DType::i64, Fill::wild_index), {{17, 3}}}, along(0)},
-      {"large", {{kLarge, Fill::exact}, indices(kLarge, 257), {kLarge, Fill::exact}}, along(0)},
+std::vector<Sample> scatter_elements() {
+  std::vector<Sample> samples = {
+      {"no indices", {{{5, 3}}, indices({0, 3}, 5), {{0, 3}}}, written(0)},
+      {"odd", {{kOdd}, indices({3, 2, 7}, 5), {{3, 2, 7}}}, written(1)},
+      {"fewer, i32", {{kOdd}, indices({2, 5, 9}, 7, DType::i32), {{2, 5, 9}}}, written(2)},
+      {"out of range", {{{5, 3}}, indices({17, 3}, 5, DType::i64, Fill::wild_index), {{17, 3}}}, written(0)},
+      {"large", {{kLarge, Fill::exact}, indices(kLarge, 257), {kLarge, Fill::exact}}, written(0)},
   };
+  add_reductions(samples, true);
+  return samples;
 }
 
 auto sorted(std::int64_t axis, bool descending) {
@@ -104,9 +134,9 @@ std::vector<Sample> top_k() {
 std::vector<OpSamples> indexing_samples() {
   return {
       {"gather", gather()},
-      {"scatter_add", scatter_add()},
+      {"scatter", scatter()},
       {"gather_elements", gather_elements()},
-      {"scatter_elements_add", scatter_elements_add()},
+      {"scatter_elements", scatter_elements()},
       {"sort", sort()},
       {"top_k", top_k()},
   };

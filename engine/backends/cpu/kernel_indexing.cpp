@@ -10,6 +10,7 @@
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/partition.h"
 #include "engine/backends/cpu/widened.h"
+#include "engine/graph/ops/indexing.h"
 
 namespace ml::cpu {
 namespace {
@@ -45,15 +46,16 @@ struct Request {
   bool wide;
   std::size_t width;  // of an element
 
-  explicit Request(const KernelRequest& request)
-      : view(request.inputs[0].type.shape, request.as<AxisAttributes>().axis),
+  Request(const KernelRequest& request, std::int64_t axis)
+      : view(request.inputs[0].type.shape, axis),
         count(request.inputs[1].type.shape.elements()),
         wide(request.inputs[1].type.dtype == DType::i64),
         width(dtype_size(request.inputs[0].type.dtype)) {}
 };
 
 std::unique_ptr<Kernel> compile_gather(const KernelRequest& request, PackCache&) {
-  return make_kernel([r = Request(request)](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+  return make_kernel([r = Request(request, request.as<AxisAttributes>().axis)](CpuStream& stream, Spans inputs,
+                                                                               Spans outputs, std::byte*) {
     const std::byte* const x = data_of(inputs[0]);
     std::byte* const y = data_of(outputs[0]);
     const Indices indices(inputs[1], r.wide, r.view.extent, stream);
@@ -83,8 +85,7 @@ struct ElementWalk {
   std::int64_t extent = 0;                     // of x along the axis
   std::size_t axis = 0;
 
-  explicit ElementWalk(const KernelRequest& request)
-      : axis(static_cast<std::size_t>(request.as<AxisAttributes>().axis)) {
+  ElementWalk(const KernelRequest& request, std::int64_t along_axis) : axis(static_cast<std::size_t>(along_axis)) {
     const Shape& indices = request.inputs[1].type.shape;
     extents.assign(indices.begin(), indices.end());
     strides = row_major(request.inputs[0].type.shape).strides;
@@ -119,26 +120,27 @@ void copy_element(std::byte* to, const std::byte* from) {
 }
 
 std::unique_ptr<Kernel> compile_gather_elements(const KernelRequest& request, PackCache&) {
-  return make_kernel(
-      [walk = ElementWalk(request), r = Request(request)](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
-        const std::byte* const x = data_of(inputs[0]);
-        std::byte* const y = data_of(outputs[0]);
-        const Indices indices(inputs[1], r.wide, walk.extent, stream);
-        const auto copy = r.width == 1   ? copy_element<1>
-                          : r.width == 2 ? copy_element<2>
-                          : r.width == 4 ? copy_element<4>
-                                         : copy_element<8>;
-        const std::int64_t elements = walk.elements();
-        const std::int64_t parts = part_count(static_cast<double>(elements), kElementsPerPart, elements);
-        stream.pool().parallel_for(parts, [&](std::int64_t part) {
-          const Range range = range_of(elements, parts, part);
-          for (std::int64_t i = range.begin; i < range.end; ++i) {
-            const std::int64_t place = indices.place(i);
-            copy(y + static_cast<std::size_t>(i) * r.width,
-                 place < 0 ? nullptr : x + static_cast<std::size_t>(walk.offset(i) + place * walk.along) * r.width);
-          }
-        });
-      });
+  const std::int64_t axis = request.as<AxisAttributes>().axis;
+  return make_kernel([walk = ElementWalk(request, axis), r = Request(request, axis)](CpuStream& stream, Spans inputs,
+                                                                                     Spans outputs, std::byte*) {
+    const std::byte* const x = data_of(inputs[0]);
+    std::byte* const y = data_of(outputs[0]);
+    const Indices indices(inputs[1], r.wide, walk.extent, stream);
+    const auto copy = r.width == 1   ? copy_element<1>
+                      : r.width == 2 ? copy_element<2>
+                      : r.width == 4 ? copy_element<4>
+                                     : copy_element<8>;
+    const std::int64_t elements = walk.elements();
+    const std::int64_t parts = part_count(static_cast<double>(elements), kElementsPerPart, elements);
+    stream.pool().parallel_for(parts, [&](std::int64_t part) {
+      const Range range = range_of(elements, parts, part);
+      for (std::int64_t i = range.begin; i < range.end; ++i) {
+        const std::int64_t place = indices.place(i);
+        copy(y + static_cast<std::size_t>(i) * r.width,
+             place < 0 ? nullptr : x + static_cast<std::size_t>(walk.offset(i) + place * walk.along) * r.width);
+      }
+    });
+  });
 }
 
 template <class T>
@@ -149,26 +151,57 @@ T plus(T a, T b) {
     return a + b;
   }
 }
+template <class T>
+T times(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
+  } else {
+    return a * b;
+  }
+}
 
-// Calls f with a zero of every type that adds up as it is stored.
+// Calls f with a zero of the type in memory and what a reduction makes of an element and an update, which both take and
+// answer that type. Elements that are only copied are unsigned integers of their width.
 template <class F>
-std::unique_ptr<Kernel> for_numbers(DType dtype, F f) {
-  return dispatch(dtype, [&](auto tag) -> std::unique_ptr<Kernel> {
-    using T = decltype(tag);
+std::unique_ptr<Kernel> for_reduction(const KernelRequest& request, F f) {
+  const auto with = [&f](auto zero, auto reduce) -> std::unique_ptr<Kernel> { return f(zero, reduce); };
+  const auto set = [](auto, auto update) { return update; };
+  const auto add = [](auto element, auto update) { return plus(element, update); };
+  const auto mul = [](auto element, auto update) { return times(element, update); };
+  const auto max = [](auto element, auto update) { return update > element || update != update ? update : element; };
+  const auto min = [](auto element, auto update) { return update < element || update != update ? update : element; };
+  const DType dtype = request.inputs[0].type.dtype;
+  const auto reduction = static_cast<Reduction>(request.as<ScatterAttributes>().reduction);
+  if (reduction == Reduction::set) {
+    switch (dtype_size(dtype)) {
+      case 1: return with(std::uint8_t{}, set);
+      case 2: return with(std::uint16_t{}, set);
+      case 4: return with(std::uint32_t{}, set);
+      default: return with(std::uint64_t{}, set);
+    }
+  }
+  return dispatch(dtype, [&](auto zero) -> std::unique_ptr<Kernel> {
+    using T = decltype(zero);
     if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat> || std::is_same_v<T, bool>) {
       return nullptr;
     } else {
-      return f(tag);
+      switch (reduction) {
+        case Reduction::mul: return with(zero, mul);
+        case Reduction::max: return with(zero, max);
+        case Reduction::min: return with(zero, min);
+        default: return with(zero, add);
+      }
     }
   });
 }
 
-std::unique_ptr<Kernel> compile_scatter_add(const KernelRequest& request, PackCache&) {
+std::unique_ptr<Kernel> compile_scatter(const KernelRequest& request, PackCache&) {
   const std::size_t bytes =
       static_cast<std::size_t>(request.inputs[0].type.shape.elements()) * dtype_size(request.inputs[0].type.dtype);
-  return for_numbers(request.inputs[0].type.dtype, [&](auto zero) {
+  return for_reduction(request, [&](auto zero, auto reduce) {
     using T = decltype(zero);
-    return make_kernel([r = Request(request), bytes](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+    const Request r(request, request.as<ScatterAttributes>().axis);
+    return make_kernel([r, bytes, reduce](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
       if (data_of(outputs[0]) != data_of(inputs[0])) std::memcpy(data_of(outputs[0]), data_of(inputs[0]), bytes);
       T* const y = data_of<T>(outputs[0]);
       const auto* const updates = data_of<T>(inputs[2]);
@@ -186,7 +219,7 @@ std::unique_ptr<Kernel> compile_scatter_add(const KernelRequest& request, PackCa
             if (place < 0) continue;
             T* const to = y + (outer * r.view.extent + place) * r.view.inner;
             const T* const from = updates + (outer * r.count + i) * r.view.inner;
-            for (std::int64_t k = run.begin; k < run.end; ++k) to[k] = plus(to[k], from[k]);
+            for (std::int64_t k = run.begin; k < run.end; ++k) to[k] = reduce(to[k], from[k]);
           }
         }
       });
@@ -194,12 +227,13 @@ std::unique_ptr<Kernel> compile_scatter_add(const KernelRequest& request, PackCa
   });
 }
 
-std::unique_ptr<Kernel> compile_scatter_elements_add(const KernelRequest& request, PackCache&) {
+std::unique_ptr<Kernel> compile_scatter_elements(const KernelRequest& request, PackCache&) {
   const std::size_t bytes =
       static_cast<std::size_t>(request.inputs[0].type.shape.elements()) * dtype_size(request.inputs[0].type.dtype);
-  return for_numbers(request.inputs[0].type.dtype, [&](auto zero) {
+  return for_reduction(request, [&](auto zero, auto reduce) {
     using T = decltype(zero);
-    return make_kernel([walk = ElementWalk(request), wide = Request(request).wide, bytes](
+    const std::int64_t axis = request.as<ScatterAttributes>().axis;
+    return make_kernel([walk = ElementWalk(request, axis), wide = Request(request, axis).wide, bytes, reduce](
                            CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
       if (data_of(outputs[0]) != data_of(inputs[0])) std::memcpy(data_of(outputs[0]), data_of(inputs[0]), bytes);
       T* const y = data_of<T>(outputs[0]);
@@ -216,35 +250,34 @@ std::unique_ptr<Kernel> compile_scatter_elements_add(const KernelRequest& reques
           const std::int64_t place = indices.place(i);
           if (place < 0) continue;
           T& to = y[walk.offset(i) + place * walk.along];
-          to = plus(to, updates[i]);
+          to = reduce(to, updates[i]);
         }
       });
     });
   });
 }
 
+// 16-bit floats can be copied as they are, not computed with.
 const char* refuse_scatter(const KernelRequest& request) {
   const DType dtype = request.inputs[0].type.dtype;
-  if (dtype == DType::f16 || dtype == DType::bf16) return refusal::kDType;
+  const bool copies = request.as<ScatterAttributes>().reduction == static_cast<std::int64_t>(Reduction::set);
+  if (!copies && (dtype == DType::f16 || dtype == DType::bf16)) return refusal::kDType;
   return refuse_strided(request);
 }
 
 constexpr Implementation kTable[] = {
     {.op = "gather", .kernel = "gather", .refuse = refuse_strided, .compile = compile_gather},
     {.op = "gather_elements", .kernel = "gather", .refuse = refuse_strided, .compile = compile_gather_elements},
-    {.op = "scatter_add", .kernel = "scatter", .refuse = refuse_scatter, .compile = compile_scatter_add},
-    {.op = "scatter_elements_add",
-     .kernel = "scatter",
-     .refuse = refuse_scatter,
-     .compile = compile_scatter_elements_add},
-    {.op = "scatter_add",
+    {.op = "scatter", .kernel = "scatter", .refuse = refuse_scatter, .compile = compile_scatter},
+    {.op = "scatter_elements", .kernel = "scatter", .refuse = refuse_scatter, .compile = compile_scatter_elements},
+    {.op = "scatter",
      .kernel = "scatter_widened",
      .refuse = widened_refusal<refuse_scatter>,
-     .compile = widened<compile_scatter_add>},
-    {.op = "scatter_elements_add",
+     .compile = widened<compile_scatter>},
+    {.op = "scatter_elements",
      .kernel = "scatter_widened",
      .refuse = widened_refusal<refuse_scatter>,
-     .compile = widened<compile_scatter_elements_add>},
+     .compile = widened<compile_scatter_elements>},
 };
 
 }  // namespace

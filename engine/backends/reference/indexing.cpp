@@ -21,8 +21,8 @@ std::optional<std::int64_t> resolve(const Call& call, std::int64_t index, std::i
 
 // Calls f(picked, element) for every element of indices.shape in the place of the axis: its position there and in x.
 template <class F>
-void each_slice(const Call& call, F f) {
-  const AxisView view(call.inputs[0].shape(), call.as<AxisAttributes>().axis);
+void each_slice(const Call& call, std::int64_t axis, F f) {
+  const AxisView view(call.inputs[0].shape(), axis);
   const std::vector<std::int64_t> indices = load<std::int64_t>(call.inputs[1]);
   const auto count = static_cast<std::int64_t>(indices.size());
   for (std::int64_t i = 0; i < count; ++i) {
@@ -38,14 +38,13 @@ void each_slice(const Call& call, F f) {
 
 // The same where each element has its own index.
 template <class F>
-void each_element(const Call& call, F f) {
+void each_element(const Call& call, std::int64_t axis, F f) {
   const Shape& shape = call.inputs[0].shape();
-  const auto axis = static_cast<int>(call.as<AxisAttributes>().axis);
   const std::vector<std::int64_t> indices = load<std::int64_t>(call.inputs[1]);
   Strides strides = dense_strides(shape);
   const std::int64_t along = std::exchange(strides[static_cast<std::size_t>(axis)], 0);
   walk(call.inputs[1].shape(), strides, [&](std::int64_t picked, std::int64_t offset) {
-    const auto place = resolve(call, indices[static_cast<std::size_t>(picked)], shape[axis]);
+    const auto place = resolve(call, indices[static_cast<std::size_t>(picked)], shape[static_cast<int>(axis)]);
     if (place) f(static_cast<std::size_t>(picked), static_cast<std::size_t>(offset + *place * along));
   });
 }
@@ -53,33 +52,53 @@ void each_element(const Call& call, F f) {
 void gather(const Call& call) {
   const std::vector<std::uint64_t> x = load_bits(call.inputs[0]);
   std::vector<std::uint64_t> y(static_cast<std::size_t>(call.outputs[0].elements()));
-  each_slice(call, [&](std::size_t picked, std::size_t element) { y[picked] = x[element]; });
+  each_slice(call, call.as<AxisAttributes>().axis,
+             [&](std::size_t picked, std::size_t element) { y[picked] = x[element]; });
   store_bits(call.outputs[0], y);
 }
 
 void gather_elements(const Call& call) {
   const std::vector<std::uint64_t> x = load_bits(call.inputs[0]);
   std::vector<std::uint64_t> y(static_cast<std::size_t>(call.outputs[0].elements()));
-  each_element(call, [&](std::size_t picked, std::size_t element) { y[picked] = x[element]; });
+  each_element(call, call.as<AxisAttributes>().axis,
+               [&](std::size_t picked, std::size_t element) { y[picked] = x[element]; });
   store_bits(call.outputs[0], y);
 }
 
-void scatter_add(const Call& call) {
-  with_compute_type(call.inputs[0].dtype(), [&call](auto zero) {
-    auto y = load<decltype(zero)>(call.inputs[0]);
-    const auto updates = load<decltype(zero)>(call.inputs[2]);
-    each_slice(call, [&](std::size_t i, std::size_t element) { y[element] = add(y[element], updates[i]); });
-    store(call.outputs[0], y);
+template <class T>
+T reduced(Reduction reduction, T element, T update) {
+  switch (reduction) {
+    case Reduction::set: break;
+    case Reduction::add: return add(element, update);
+    case Reduction::mul: return mul(element, update);
+    case Reduction::max: return is_nan(update) || update > element ? update : element;
+    case Reduction::min: return is_nan(update) || update < element ? update : element;
+  }
+  return update;
+}
+
+// `each` is each_slice or each_element.
+template <class Each>
+void write_each(const Call& call, Each each) {
+  const auto& attributes = call.as<ScatterAttributes>();
+  const auto reduction = static_cast<Reduction>(attributes.reduction);
+  const auto write = [&](auto y, const auto& updates, auto store_all) {
+    each(call, attributes.axis,
+         [&](std::size_t i, std::size_t element) { y[element] = reduced(reduction, y[element], updates[i]); });
+    store_all(call.outputs[0], y);
+  };
+  if (reduction == Reduction::set) return write(load_bits(call.inputs[0]), load_bits(call.inputs[2]), store_bits);
+  with_compute_type(call.inputs[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    write(load<T>(call.inputs[0]), load<T>(call.inputs[2]), store<T>);
   });
 }
 
-void scatter_elements_add(const Call& call) {
-  with_compute_type(call.inputs[0].dtype(), [&call](auto zero) {
-    auto y = load<decltype(zero)>(call.inputs[0]);
-    const auto updates = load<decltype(zero)>(call.inputs[2]);
-    each_element(call, [&](std::size_t i, std::size_t element) { y[element] = add(y[element], updates[i]); });
-    store(call.outputs[0], y);
-  });
+void scatter(const Call& call) {
+  write_each(call, [](const Call& c, std::int64_t axis, auto f) { each_slice(c, axis, f); });
+}
+void scatter_elements(const Call& call) {
+  write_each(call, [](const Call& c, std::int64_t axis, auto f) { each_element(c, axis, f); });
 }
 
 void sort(const Call& call) {
@@ -112,10 +131,8 @@ void sort(const Call& call) {
 }
 
 constexpr Row kRows[] = {
-    {"gather", gather},
-    {"gather_elements", gather_elements},
-    {"scatter_add", scatter_add},
-    {"scatter_elements_add", scatter_elements_add},
+    {"gather", gather},   {"gather_elements", gather_elements},
+    {"scatter", scatter}, {"scatter_elements", scatter_elements},
     {"sort", sort},
 };
 

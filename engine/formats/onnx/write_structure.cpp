@@ -128,12 +128,16 @@ void write_sort(Writer& w, const Node& node, Names in, Names out) {
             {{"axis", a.axis}, {"largest", std::int64_t{a.descending}}, {"sorted", std::int64_t{1}}}, out);
 }
 
-template <int reduction>
-void write_indexed(Writer& w, const Node& node, Names in, Names out) {
+template <bool elements>
+void write_gather(Writer& w, const Node& node, Names in, Names out) {
   const std::int64_t axis = node.as<AxisAttributes>().axis;
-  if (reduction == 0) w.add("Gather", in, {{"axis", axis}}, out[0]);
-  if (reduction == 1) w.add("GatherElements", in, {{"axis", axis}}, out[0]);
-  if (reduction == 2) w.add("ScatterElements", in, {{"axis", axis}, {"reduction", std::string("add")}}, out[0]);
+  w.add(elements ? "GatherElements" : "Gather", in, {{"axis", axis}}, out[0]);
+}
+
+void write_scatter(Writer& w, const Node& node, Names in, Names out) {
+  constexpr const char* kNames[] = {"none", "add", "mul", "max", "min"};
+  const auto& a = node.as<ScatterAttributes>();
+  w.add("ScatterElements", in, {{"axis", a.axis}, {"reduction", std::string(kNames[a.reduction])}}, out[0]);
 }
 
 Ints window_of(const Graph& graph, ValueId weight) {
@@ -200,9 +204,9 @@ const OpWriter kWriters[] = {
     {"pad", write_pad, no_interior},
     {"reverse", write_reverse},
     {"iota", write_iota},
-    {"gather", write_indexed<0>},
-    {"gather_elements", write_indexed<1>},
-    {"scatter_elements_add", write_indexed<2>},
+    {"gather", write_gather<false>},
+    {"gather_elements", write_gather<true>},
+    {"scatter_elements", write_scatter},
     {"top_k", write_top_k},
     {"sort", write_sort, sortable},
     {"convolution", write_convolution},

@@ -19,9 +19,9 @@ using Args = const RuleArguments&;
 std::int64_t axis(Args a) { return a.as<AxisAttributes>().axis; }
 
 // x.shape with `axis` replaced by indices.shape.
-Shape gathered(const InferArguments& a) {
+Shape gathered(const InferArguments& a, std::int64_t along) {
   rules::want_index(a, 1);
-  const int axis = rules::axis_of(a, a.as<AxisAttributes>().axis);
+  const int axis = rules::axis_of(a, along);
   const Shape &x = a.shape(0), &indices = a.shape(1);
   if (x.rank() - 1 + indices.rank() > kMaxRank) {
     rules::fail(a, "the result of " + indices.str() + " indices into " + x.str() + " has more than 8 dimensions");
@@ -34,9 +34,9 @@ Shape gathered(const InferArguments& a) {
 }
 
 // The shape of the indices, which may be smaller than x in other dimensions than the axis.
-Shape gathered_elements(const InferArguments& a) {
+Shape gathered_elements(const InferArguments& a, std::int64_t along) {
   rules::want_index(a, 1);
-  const int axis = rules::axis_of(a, a.as<AxisAttributes>().axis);
+  const int axis = rules::axis_of(a, along);
   const Shape &x = a.shape(0), &indices = a.shape(1);
   bool fits = x.rank() == indices.rank();
   for (int i = 0; fits && i < x.rank(); ++i) {
@@ -55,16 +55,19 @@ void want_updates(const InferArguments& a, const Shape& shape) {
   }
 }
 
-std::vector<TensorType> infer_gather(const InferArguments& a) { return {{a.dtype(0), gathered(a)}}; }
-std::vector<TensorType> infer_gather_elements(const InferArguments& a) { return {{a.dtype(0), gathered_elements(a)}}; }
-std::vector<TensorType> infer_scatter(const InferArguments& a) {
-  rules::want_numeric(a);
-  want_updates(a, gathered(a));
-  return {a.inputs[0]};
+template <Shape (*places)(const InferArguments&, std::int64_t axis)>
+std::vector<TensorType> infer_gather(const InferArguments& a) {
+  return {{a.dtype(0), places(a, a.as<AxisAttributes>().axis)}};
 }
-std::vector<TensorType> infer_scatter_elements(const InferArguments& a) {
-  rules::want_numeric(a);
-  want_updates(a, gathered_elements(a));
+
+// `places` tells the shape of the updates.
+template <Shape (*places)(const InferArguments&, std::int64_t axis)>
+std::vector<TensorType> infer_scatter(const InferArguments& a) {
+  const auto& attributes = a.as<ScatterAttributes>();
+  if (attributes.reduction < 0 || attributes.reduction > static_cast<std::int64_t>(Reduction::min))
+    rules::fail(a, "there is no reduction " + std::to_string(attributes.reduction));
+  if (attributes.reduction != static_cast<std::int64_t>(Reduction::set)) rules::want_numeric(a);
+  want_updates(a, places(a, attributes.axis));
   return {a.inputs[0]};
 }
 std::vector<TensorType> infer_sort(const InferArguments& a) {
@@ -110,6 +113,53 @@ std::vector<Var> gradient_of_order(Args a) {
   return {scatter_elements_add(zeros_like(a.inputs[0]), a.outputs[1], a.cotangents[0], a.as<T>().axis)};
 }
 
+using Read = Var (*)(Var x, Var indices, std::int64_t axis);
+using Write = Var (*)(Var x, Var indices, Var updates, std::int64_t axis, Reduction reduction);
+
+// The product of the other factors of an element, from the product of all that are not zero and the number of zeros.
+Var product_of_others(Var factor, Var zeros, Var product) {
+  const Var is_zero = eq(factor, 0.0);
+  const Var others = product / select(is_zero, scalar(*factor.graph, factor.dtype(), 1), factor);
+  return select(eq(zeros, cast(is_zero, factor.dtype())), others, scalar(*factor.graph, factor.dtype(), 0));
+}
+
+template <Read read, Write write>
+std::vector<Var> gradient_scatter(Args a) {
+  const auto& attributes = a.as<ScatterAttributes>();
+  const Var x = a.inputs[0], indices = a.inputs[1], updates = a.inputs[2], dy = a.cotangents[0];
+  const auto from = [&](Var values) { return read(values, indices, attributes.axis); };
+  const auto into = [&](Var values, Var written, Reduction reduction) {
+    return write(values, indices, written, attributes.axis, reduction);
+  };
+  const auto as_number = [&](Var flags) { return cast(flags, x.dtype()); };
+  switch (const auto reduction = static_cast<Reduction>(attributes.reduction)) {
+    case Reduction::set: {
+      // The update that stayed is the one whose number stayed.
+      const Var number = reshape(iota(a.graph, DType::i64, {updates.shape().elements()}, 0), updates.shape());
+      const Var stayed = from(into(full(a.graph, DType::i64, x.shape(), -1), number, reduction));
+      const Var zero = zeros_like(updates);
+      return {into(dy, zero, reduction), Var{}, select(eq(stayed, number), from(dy), zero)};
+    }
+    case Reduction::add: break;
+    case Reduction::mul: {
+      // First order holds everywhere, second order where no factor is zero.
+      const auto nonzero = [&](Var factor) { return select(eq(factor, 0.0), full(a.graph, x.dtype(), {}, 1), factor); };
+      const Var zeros = into(as_number(eq(x, 0.0)), as_number(eq(updates, 0.0)), Reduction::add);
+      const Var product = into(nonzero(x), nonzero(updates), reduction);
+      return {dy * product_of_others(x, zeros, product), Var{},
+              from(dy) * product_of_others(updates, from(zeros), from(product))};
+    }
+    case Reduction::max:
+    case Reduction::min: {
+      // Where several are the extremum, each takes an equal part.
+      const Var takes0 = as_number(eq(x, a.outputs[0])), takes2 = as_number(eq(updates, from(a.outputs[0])));
+      const Var part = dy / into(takes0, takes2, Reduction::add);
+      return {part * takes0, Var{}, from(part) * takes2};
+    }
+  }
+  return {dy, Var{}, from(dy)};
+}
+
 constexpr Op gathering(std::string_view name, InferRule infer, GradientRule gradient) {
   return {.name = name,
           .kind = OpKind::indexed,
@@ -127,27 +177,22 @@ constexpr Op scattering(std::string_view name, InferRule infer, GradientRule gra
           .max_inputs = 3,
           .infer = infer,
           .gradient = gradient_by(gradient),
-          .make_attributes = attributes_of<AxisAttributes>,
+          .make_attributes = attributes_of<ScatterAttributes>,
           .flops = update_flops};
 }
 
 const Op kOps[] = {
-    gathering("gather", infer_gather,
+    gathering("gather", infer_gather<gathered>,
               [](Args a) -> std::vector<Var> {
                 return {scatter_add(zeros_like(a.inputs[0]), a.inputs[1], a.cotangents[0], axis(a)), Var{}};
               }),
-    scattering("scatter_add", infer_scatter,
-               [](Args a) -> std::vector<Var> {
-                 return {a.cotangents[0], Var{}, gather(a.cotangents[0], a.inputs[1], axis(a))};
-               }),
-    gathering("gather_elements", infer_gather_elements,
+    scattering("scatter", infer_scatter<gathered>, gradient_scatter<gather, scatter>),
+    gathering("gather_elements", infer_gather<gathered_elements>,
               [](Args a) -> std::vector<Var> {
                 return {scatter_elements_add(zeros_like(a.inputs[0]), a.inputs[1], a.cotangents[0], axis(a)), Var{}};
               }),
-    scattering("scatter_elements_add", infer_scatter_elements,
-               [](Args a) -> std::vector<Var> {
-                 return {a.cotangents[0], Var{}, gather_elements(a.cotangents[0], a.inputs[1], axis(a))};
-               }),
+    scattering("scatter_elements", infer_scatter<gathered_elements>,
+               gradient_scatter<gather_elements, scatter_elements>),
     {.name = "sort",
      .kind = OpKind::indexed,
      .min_inputs = 1,
@@ -174,6 +219,13 @@ AttributesPtr along(Var x, std::int64_t axis, const char* what) {
   return attributes;
 }
 
+AttributesPtr writing(Var x, std::int64_t axis, Reduction reduction, const char* what) {
+  auto attributes = std::make_shared<ScatterAttributes>();
+  attributes->axis = normalize_axis(axis, x.rank(), what);
+  attributes->reduction = static_cast<std::int64_t>(reduction);
+  return attributes;
+}
+
 }  // namespace
 
 std::span<const Op> indexing_ops() { return kOps; }
@@ -181,14 +233,20 @@ std::span<const Op> indexing_ops() { return kOps; }
 Var gather(Var x, Var indices, std::int64_t axis) {
   return emit("gather", {x, indices}, along(x, axis, "gather: axis"));
 }
+Var scatter(Var x, Var indices, Var updates, std::int64_t axis, Reduction reduction) {
+  return emit("scatter", {x, indices, updates}, writing(x, axis, reduction, "scatter: axis"));
+}
 Var scatter_add(Var x, Var indices, Var updates, std::int64_t axis) {
-  return emit("scatter_add", {x, indices, updates}, along(x, axis, "scatter_add: axis"));
+  return scatter(x, indices, updates, axis, Reduction::add);
 }
 Var gather_elements(Var x, Var indices, std::int64_t axis) {
   return emit("gather_elements", {x, indices}, along(x, axis, "gather_elements: axis"));
 }
+Var scatter_elements(Var x, Var indices, Var updates, std::int64_t axis, Reduction reduction) {
+  return emit("scatter_elements", {x, indices, updates}, writing(x, axis, reduction, "scatter_elements: axis"));
+}
 Var scatter_elements_add(Var x, Var indices, Var updates, std::int64_t axis) {
-  return emit("scatter_elements_add", {x, indices, updates}, along(x, axis, "scatter_elements_add: axis"));
+  return scatter_elements(x, indices, updates, axis, Reduction::add);
 }
 
 std::pair<Var, Var> sort(Var x, std::int64_t axis, bool descending) {

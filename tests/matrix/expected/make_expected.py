@@ -245,22 +245,36 @@ def indexing():
     scattered = x.copy()
     for a, b in np.ndindex(2, 2):
         scattered[:, i[a, b]] += updates[:, a, b]
-    case("scatter_add", [x, i, updates], [scattered], axis=1)
+    case("scatter", [x, i, updates], [scattered], axis=1, reduction=1)
     j = np.array([[0, -1, 2], [1, 1, -4]], np.int64)
     flat = x[:, 0]
     case("gather_elements", [flat, j], [np.take_along_axis(flat, j % 4, 1)], axis=1)
     added = flat.copy()
     for a, b in np.ndindex(2, 3):
         added[a, j[a, b]] += 10.0 * (a + 1) + b
-    case("scatter_elements_add", [flat, j, f64([[10, 11, 12], [20, 21, 22]])], [added], axis=1)
+    case("scatter_elements", [flat, j, f64([[10, 11, 12], [20, 21, 22]])], [added], axis=1, reduction=1)
+    # Reductions: the last write, sum, product, maximum, minimum; NaN wins the last two.
+    base, at = np.array([2.0, 3, 5, 7]), np.array([1, -3, 3, 1], np.int64)
+    written, flags = f64([4, 6, -1, 5]), np.array([True, False, True, True])
+    for reduction, result in enumerate([[2, 5, 5, -1], [2, 18, 5, 6], [2, 360, 5, -7], [2, 6, 5, 7], [2, 3, 5, -1]]):
+        case("scatter", [base, at, written], [f64(result)], axis=0, reduction=reduction)
+        case("scatter_elements", [base, at, written], [f64(result)], axis=0, reduction=reduction)
+        case("scatter", [base.astype(np.int8), at, written.astype(np.int8)],
+             [np.array(result).astype(np.int16).astype(np.int8)], axis=0, reduction=reduction)
+    for reduction in (3, 4):
+        case("scatter_elements", [f64([NAN, 1]), np.array([0, 1, 1], np.int64), f64([1, NAN, 2])], [f64([NAN, NAN])],
+             axis=0, reduction=reduction)
+    case("scatter", [np.array([False, True, True, False]), at, flags], [np.array([False, True, True, True])], axis=0,
+         reduction=0)
     # Out of range reads zero, and drops the write.
     out = np.array([0, 3, -4, -3], np.int64)
     rows = f64([[1, 2], [3, 4], [5, 6]])
     case("gather", [rows, out], [f64([[1, 2], [0, 0], [0, 0], [1, 2]])], axis=0)
-    case("scatter_add", [rows, out, f64(np.ones((4, 2)))], [f64([[3, 4], [3, 4], [5, 6]])], axis=0)
+    case("scatter", [rows, out, f64(np.ones((4, 2)))], [f64([[3, 4], [3, 4], [5, 6]])], axis=0, reduction=1)
+    case("scatter", [rows, out, f64(np.ones((4, 2)))], [f64([[1, 1], [3, 4], [5, 6]])], axis=0, reduction=0)
     case("gather_elements", [rows, np.array([[0, 2], [-5, -2]], np.int32)], [f64([[1, 0], [0, 3]])], axis=1)
-    case("scatter_elements_add", [rows, np.array([[5, 1]], np.int64), f64([[7, 7]])], [f64([[1, 9], [3, 4], [5, 6]])],
-         axis=1)
+    case("scatter_elements", [rows, np.array([[5, 1]], np.int64), f64([[7, 7]])], [f64([[1, 9], [3, 4], [5, 6]])],
+         axis=1, reduction=1)
 
     s = f64([[3, 1, 2, 1], [0, NAN, -INF, 5]])
     case("sort", [s], [f64([[1, 1, 2, 3], [-INF, 0, 5, NAN]]), np.array([[1, 3, 2, 0], [2, 0, 3, 1]])], axis=1,
