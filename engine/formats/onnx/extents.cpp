@@ -118,10 +118,58 @@ Var reshaped(Var x, Ints dims) {
 
 std::int64_t kept(std::int64_t extent, int i) { return extent == kUnknown ? reshape_keeps(i) : extent; }
 
+Var product(Graph& graph, std::span<const Var> numbers) {
+  Var result;
+  for (const Var& number : numbers) result = result ? result * number : number;
+  return result ? result : number_of(graph, 1);
+}
+
+std::vector<Var> extents_of(Var x) {
+  std::vector<Var> extents;
+  for (int axis = 0; axis < x.rank(); ++axis) extents.push_back(extent_of(x, axis));
+  return extents;
+}
+
+Var shaped(const NodeContext& n, Var x, std::span<const Var> extents) {
+  auto attributes = std::make_shared<ReshapeAttributes>();
+  int inferred = 0, same = 0, empty = 0;
+  for (const Var& extent : extents) {
+    std::int64_t dim = known_integer(n.settled(extent)).value_or(kUnknown);
+    for (int axis = 0; dim == kUnknown && axis < x.rank(); ++axis) {
+      if (is_extent_of(extent, x, axis)) dim = reshape_keeps(axis);
+    }
+    attributes->dims.push_back(dim);
+    inferred += dim == kUnknown;
+    same += dim < kUnknown;
+    empty += dim == 0;
+  }
+  // Beside an empty dimension none can be inferred, and a kept one might turn out to be empty.
+  if (inferred == 0 || (inferred == 1 && same == 0 && empty == 0)) return emit("reshape", {x}, std::move(attributes));
+  return n.settled(reshape_to(x, vector_of(extents), true));
+}
+
+Var part_of(const NodeContext& n, Var x, int axis, Var begin, Var end) {
+  const auto vector = [](Var number) { return reshape(number, Shape{1}); };
+  return n.settled(slice_by(x, vector(begin), vector(end), vector_of(n.graph, Ints{1}), {axis}));
+}
+
+Var number_input(const NodeContext& n, std::size_t i) {
+  const Var x = n.in(i);
+  if (x.rank() > 1 || (x.rank() == 1 && x.shape()[0] != 1 && x.shape()[0] != kUnknown))
+    n.invalid("input " + std::to_string(i) + " must be one number, not " + x.shape().str());
+  return n.settled(reshape(cast(x, DType::i64), Shape{}));
+}
+
 std::optional<double> known(Var number) {
   const ConstantData* const value = number.graph->constant(number.id);
   if (value == nullptr || value->shape.elements() != 1) return std::nullopt;
   return element_as_double(*value, 0);
+}
+
+std::optional<std::int64_t> known_integer(Var number) {
+  const ConstantData* const value = number.graph->constant(number.id);
+  if (value == nullptr || value->shape.elements() != 1) return std::nullopt;
+  return element_as_int(*value, 0);
 }
 
 }  // namespace ml::onnx

@@ -7,16 +7,32 @@
 
 namespace ml::onnx {
 
-std::span<const OperatorTable> operator_tables() {
-  static constexpr OperatorTable kTables[] = {
-      conv_operators, index_operators,  loss_operators,   math_operators,   nn_operators,    pad_operators,
-      pool_operators, reduce_operators, resize_operators, sample_operators, shape_operators,
-  };
-  return kTables;
-}
+namespace {
+
+// One line a file, so that additions merge.
+// clang-format off
+constexpr OperatorTable kTables[] = {
+    conv_operators,
+    generate_operators,
+    index_operators,
+    loss_operators,
+    math_operators,
+    nn_operators,
+    pad_operators,
+    pool_operators,
+    reduce_operators,
+    resize_operators,
+    sample_operators,
+    shape_operators,
+};
+// clang-format on
+
+}  // namespace
+
+std::span<const OperatorTable> operator_tables() { return kTables; }
 
 const Operator* find_operator(std::string_view type, int version) {
-  for (const OperatorTable table : operator_tables()) {
+  for (const OperatorTable table : kTables) {
     for (const Operator& row : table()) {
       if (row.type == type && row.since <= version && version <= row.until) return &row;
     }

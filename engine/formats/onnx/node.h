@@ -85,6 +85,7 @@ std::span<const Operator> pad_operators();
 std::span<const Operator> pool_operators();
 std::span<const Operator> resize_operators();
 std::span<const Operator> sample_operators();
+std::span<const Operator> generate_operators();
 
 // Every table; find_operator walks them.
 using OperatorTable = std::span<const Operator> (*)();

@@ -1,10 +1,10 @@
 // Operators that move elements and compute shapes. Extents may be unknown: then the shape is computed in the graph,
 // from shape_of.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "engine/formats/onnx/axes.h"
 #include "engine/formats/onnx/extents.h"
 #include "engine/graph/build_dynamic.h"
 
@@ -16,23 +16,43 @@ using Results = std::vector<Var>;
 constexpr int kAny = kLatestOpset;
 
 // Axes are an attribute before operator set 13 and an input since.
-Ints axes_of(Node n) { return n.version() < 13 ? n.ints("axes") : (n.has(1) ? n.ints_input(1) : Ints{}); }
+Axes axes_of(Node n, int rank) {
+  if (n.version() < 13) return {n, vector_of(n.graph, n.ints("axes")), rank};
+  return {n, n.in(1), rank};
+}
 
 Results squeeze_operator(Node n) {
   const Var x = n.in(0);
-  Ints axes = axes_of(n);
-  for (int i = 0; axes.empty() && i < x.rank(); ++i) {
-    if (x.shape()[i] == kUnknown) n.unsupported("Squeeze of every axis of a shape that is not known");
-  }
-  if (axes.empty()) {
+  if (n.version() < 13 ? !n.has_attribute("axes") : !n.has(1)) {
+    Ints ones;
     for (int i = 0; i < x.rank(); ++i) {
-      if (x.shape()[i] == 1) axes.push_back(i);
+      if (x.shape()[i] == kUnknown) n.unsupported("Squeeze of every axis of a shape that is not known");
+      if (x.shape()[i] == 1) ones.push_back(i);
     }
+    return {ones.empty() ? x : squeeze(x, ones)};
   }
-  return {axes.empty() ? x : squeeze(x, axes)};
+  const Axes axes = axes_of(n, x.rank());
+  if (axes.known()) return {axes.values().empty() ? x : squeeze(x, axes.values())};
+  if (axes.count() == kUnknown) n.unsupported("Squeeze of a number of axes that is not known");
+  const Var kept_first = sort(cast(axes.flags(n.graph), DType::i64), 0).second;
+  return {reshape_to(x, gather(shape_of(x), slice(kept_first, {0}, {x.rank() - axes.count()}), 0), true)};
 }
 
-Results unsqueeze_operator(Node n) { return {unsqueeze(n.in(0), axes_of(n))}; }
+Results unsqueeze_operator(Node n) {
+  const Var x = n.in(0);
+  const std::int64_t count = n.version() < 13 ? static_cast<std::int64_t>(n.ints("axes").size())
+                                              : (n.in(1).rank() == 1 ? n.in(1).shape()[0] : 1);
+  if (count == kUnknown) n.unsupported("Unsqueeze of a number of axes that is not known");
+  if (count > kMaxRank - x.rank())
+    n.invalid(std::to_string(count) + " new axes of " + x.shape().str() + ", a tensor has at most 8");
+  const Axes axes = axes_of(n, x.rank() + static_cast<int>(count));
+  if (axes.known()) return {unsqueeze(x, axes.values())};
+  // The extents of x in the places that are not new.
+  const Var is_new = axes.flags(n.graph);
+  const Var before = cumsum(cast(logical_not(is_new), DType::i64), 0, true);
+  const Var padded = concat(std::vector<Var>{shape_of(x), vector_of(n.graph, Ints{1})}, 0);
+  return {reshape_to(x, select(is_new, number_of(n.graph, 1), gather(padded, before, 0)), true)};
+}
 
 Results reshape_operator(Node n) {
   return {reshape_to(n.in(0), cast(n.in(1), DType::i64), n.integer("allowzero", 0) != 0)};
@@ -76,37 +96,58 @@ Results concat_operator(Node n) {
   return {concat(parts, n.integer("axis", 1))};
 }
 
+// Sizes are an attribute before operator set 13 and an input since; without any the parts are equal, but for a smaller
+// last one.
 Results split(Node n) {
   const Var x = n.in(0);
   const int axis = normalize_axis(n.integer("axis", 0), x.rank(), "axis");
-  const std::int64_t extent = x.shape()[axis];
-  Ints sizes = n.version() < 13 ? n.ints("split") : (n.has(1) ? n.ints_input(1) : Ints{});
-  if (sizes.empty()) {
-    if (extent == kUnknown) n.unsupported("Split of an axis of unknown size into equal parts");
-    const auto count = n.integer("num_outputs", static_cast<std::int64_t>(n.output_count()));
-    if (count <= 0 || count > static_cast<std::int64_t>(n.output_count())) {
-      n.invalid("num_outputs is " + std::to_string(count) + ", the node has " + std::to_string(n.output_count()) +
-                " outputs");
+  const auto outputs = static_cast<std::int64_t>(n.output_count());
+  Var sizes;
+  if (n.version() < 13 && n.has_attribute("split")) sizes = vector_of(n.graph, n.ints("split"));
+  if ((n.version() == 1 || n.version() >= 13) && n.has(1)) sizes = cast(n.in(1), DType::i64);
+  const Var extent = extent_of(x, axis);
+  if (!sizes) {
+    const std::int64_t count = n.integer("num_outputs", outputs);
+    if (count <= 0 || count > outputs)
+      n.invalid("num_outputs is " + std::to_string(count) + ", the node has " + std::to_string(outputs) + " outputs");
+    const auto parts = static_cast<double>(count);
+    const Var part = (extent + (parts - 1)) / parts;
+    const Var at = iota(n.graph, DType::i64, Shape{count}, 0) * part;
+    sizes = maximum(minimum(extent - at, part), 0.0);
+  }
+  sizes = n.settled(sizes);
+  if (sizes.rank() != 1 || (sizes.shape()[0] != kUnknown && sizes.shape()[0] < outputs))
+    n.invalid("sizes " + sizes.shape().str() + " of " + std::to_string(outputs) + " parts");
+  if (const ConstantData* const constant = n.graph.constant(sizes.id)) {
+    std::int64_t total = 0;
+    for (std::int64_t i = 0; i < constant->shape.elements(); ++i) {
+      const std::int64_t size = element_as_int(*constant, i);
+      if (size < 0 || __builtin_add_overflow(total, size, &total)) n.invalid("a part of " + std::to_string(size));
     }
-    const std::int64_t part = (extent + count - 1) / count;
-    for (std::int64_t at = 0; static_cast<std::int64_t>(sizes.size()) < count; at += part)
-      sizes.push_back(std::clamp<std::int64_t>(extent - at, 0, part));
+    const std::int64_t whole = x.shape()[axis];
+    if (whole != kUnknown && total != whole)
+      n.invalid("its parts add up to " + std::to_string(total) + ", the axis has " + std::to_string(whole));
   }
-  std::int64_t total = 0;
-  for (const std::int64_t size : sizes) {
-    if (size < 0 || __builtin_add_overflow(total, size, &total)) n.invalid("a part of " + std::to_string(size));
-  }
-  if (extent != kUnknown && total != extent) {
-    n.invalid("its parts add up to " + std::to_string(total) + ", the axis has " + std::to_string(extent));
-  }
+  const Var ends = cumsum(sizes, 0);
+  const Var starts = ends - sizes;
   Results results;
-  std::int64_t at = 0;
-  for (const std::int64_t size : sizes) {
-    results.push_back(
-        slice_by(x, vector_of(n.graph, {at}), vector_of(n.graph, {at + size}), vector_of(n.graph, {1}), {axis}));
-    at += size;
-  }
+  for (std::int64_t i = 0; i < outputs; ++i)
+    results.push_back(part_of(n, x, axis, element(n, starts, i), element(n, ends, i)));
   return results;
+}
+
+// A slice of every axis, from what is given for the named ones: what is summed up below is one number or none.
+Results slice_computed_axes(Node n, const Axes& axes, Var starts, Var ends, Var steps) {
+  const Var x = n.in(0);
+  const Var named = eq(unsqueeze(axes.vector(n.graph), {1}), iota(n.graph, DType::i64, Shape{x.rank()}, 0));
+  const Var any = axes.flags(n.graph);
+  const auto spread = [&](Var given, double otherwise) {
+    const Var zero = scalar(n.graph, DType::i64, 0), rest = scalar(n.graph, DType::i64, otherwise);
+    return select(any, reduce_sum(select(named, unsqueeze(given, {1}), zero), {0}), rest);
+  };
+  Ints all(static_cast<std::size_t>(x.rank()));
+  std::iota(all.begin(), all.end(), 0);
+  return {slice_by(x, spread(starts, 0), spread(ends, 0x1p63), spread(steps, 1), all)};
 }
 
 // Starts, ends and axes are attributes before operator set 10 and inputs since.
@@ -116,15 +157,17 @@ Results slice_operator(Node n) {
   const Var starts = attributes ? vector_of(n.graph, n.ints("starts")) : cast(n.in(1), DType::i64);
   const Var ends = attributes ? vector_of(n.graph, n.ints("ends")) : cast(n.in(2), DType::i64);
   const std::int64_t count = starts.rank() == 1 ? starts.shape()[0] : kUnknown;
-  if (count == kUnknown) n.unsupported("Slice with an unknown number of axes");
-  Ints axes = attributes ? n.ints("axes") : (n.has(3) ? n.ints_input(3) : Ints{});
-  if (axes.empty()) {
-    axes.resize(static_cast<std::size_t>(count));
-    std::iota(axes.begin(), axes.end(), 0);
+  const Var ones = expand_to(number_of(n.graph, 1), shape_of(starts));
+  const Var steps = n.has(4) ? cast(n.in(4), DType::i64) : n.settled(ones);
+  Ints named = n.ints("axes");
+  if (!n.has(3) && named.empty()) {
+    if (count == kUnknown) n.unsupported("Slice of a number of axes that is not known");
+    named.resize(static_cast<std::size_t>(std::min<std::int64_t>(count, kMaxRank + 1)));
+    std::iota(named.begin(), named.end(), 0);
   }
-  for (std::int64_t& axis : axes) axis = normalize_axis(axis, x.rank(), "axis");
-  const Var steps = n.has(4) ? cast(n.in(4), DType::i64) : vector_of(n.graph, Ints(axes.size(), 1));
-  return {slice_by(x, starts, ends, steps, axes)};
+  const Axes axes(n, n.has(3) ? n.in(3) : vector_of(n.graph, named), x.rank());
+  if (!axes.known()) return slice_computed_axes(n, axes, starts, ends, steps);
+  return {slice_by(x, starts, ends, steps, axes.values())};
 }
 
 // `count` copies of x behind each other. Many are copies of copies, so that a count is never a number of inputs.
@@ -137,17 +180,42 @@ Var repeat(Var x, std::int64_t count, int axis) {
   return concat(std::vector<Var>{most, repeat(x, count % kAtOnce, axis)}, axis);
 }
 
+// Every element in front of its axis is repeated with what is behind it, the last axis first.
+Var tile_computed(Node n, Var repeats) {
+  Var x = n.in(0);
+  const std::vector<Var> extents = extents_of(x);
+  std::vector<Var> result;
+  Var inner = number_of(n.graph, 1);
+  for (int axis = x.rank() - 1; axis >= 0; --axis) {
+    const auto at = static_cast<std::size_t>(axis);
+    const Var count = element(n, repeats, axis), outer = product(n.graph, std::span(extents).first(at));
+    inner = inner * extents[at];
+    x = reshape_to(x, vector_of(std::vector<Var>{outer, number_of(n.graph, 1), inner}), true);
+    x = expand_to(x, vector_of(std::vector<Var>{outer, count, inner}));
+    inner = inner * count;
+    result.insert(result.begin(), extents[at] * count);
+  }
+  return result.empty() ? x : reshape_to(x, vector_of(result), true);
+}
+
+// Before operator set 6 one axis was repeated: inputs 1 and 2 say how often, and which.
 Results tile(Node n) {
   Var x = n.in(0);
-  const Ints repeats = n.ints_input(1);
-  if (static_cast<int>(repeats.size()) != x.rank()) n.invalid("one repeat per axis is needed");
+  Var given = cast(n.in(1), DType::i64);
+  if (n.version() < 6) {
+    const Var chosen = eq(iota(n.graph, DType::i64, Shape{x.rank()}, 0), number_input(n, 2));
+    given = n.settled(select(chosen, number_input(n, 1), number_of(n.graph, 1)));
+  }
+  if (given.rank() != 1 || (given.shape()[0] != kUnknown && given.shape()[0] != x.rank()))
+    n.invalid("repeats " + given.shape().str() + " of " + x.shape().str() + ", one per axis is needed");
   for (int axis = 0; axis < x.rank(); ++axis) {
-    const std::int64_t count = repeats[static_cast<std::size_t>(axis)];
-    if (count < 0) n.invalid("a repeat of " + std::to_string(count));
-    if (count == 0)
-      x = slice_by(x, vector_of(n.graph, {0}), vector_of(n.graph, {0}), vector_of(n.graph, {1}), {axis});
+    const std::optional<std::int64_t> count = known_integer(element(n, given, axis));
+    if (!count) return {tile_computed(n, given)};
+    if (*count < 0) n.invalid("a repeat of " + std::to_string(*count));
+    if (*count == 0)
+      x = slice_by(x, vector_of(n.graph, Ints{0}), vector_of(n.graph, Ints{0}), vector_of(n.graph, Ints{1}), {axis});
     else
-      x = repeat(x, count, axis);
+      x = repeat(x, *count, axis);
   }
   return {x};
 }
@@ -177,42 +245,6 @@ Results constant_operator(Node n) {
                                             std::as_bytes(std::span(values))))};
   }
   n.unsupported("a Constant of strings or of a sparse tensor");
-}
-
-Results constant_of_shape(Node n) {
-  const ConstantPtr value = n.tensor("value");
-  const Var element = value ? reshape(constant(n.graph, value), {}) : scalar(n.graph, DType::f32, 0);
-  return {expand_to(element, n.in(0))};
-}
-
-// Limits are constants; the number of elements is max(0, ceil((limit - start) / delta)).
-Results range(Node n) {
-  const DType dtype = n.in(0).dtype();
-  const double start = n.number_input(0, 0), limit = n.number_input(1, 0), delta = n.number_input(2, 1);
-  if (delta == 0) n.invalid("a step of 0");
-  const double count = std::max(0.0, std::ceil((limit - start) / delta));
-  if (!(count < 0x1p40)) n.invalid("a range of " + std::to_string(count) + " elements");
-  const Var steps = iota(n.graph, dtype, Shape{static_cast<std::int64_t>(count)}, 0);
-  return {steps * delta + start};
-}
-
-Results trilu(Node n) {
-  const Var x = n.in(0);
-  const auto offset = static_cast<std::int64_t>(n.number_input(1, 0));
-  const std::int64_t rows = x.shape().at(-2), columns = x.shape().at(-1);
-  if (rows == kUnknown || columns == kUnknown) n.unsupported("Trilu of a matrix of unknown size");
-  const Var row = iota(n.graph, DType::i64, Shape{rows, columns}, 0) + static_cast<double>(offset);
-  const Var column = iota(n.graph, DType::i64, Shape{rows, columns}, 1);
-  const Var kept = n.integer("upper", 1) != 0 ? ge(column, row) : le(column, row);
-  return {select(kept, x, scalar(n.graph, x.dtype(), 0))};
-}
-
-Results eye_like(Node n) {
-  const Var x = n.in(0);
-  if (x.rank() != 2 || !x.shape().known()) n.unsupported("EyeLike of anything but a matrix of known size");
-  const auto offset = static_cast<double>(n.integer("k", 0));
-  const DType dtype = n.dtype("dtype", x.dtype());
-  return {cast(eq(iota(n.graph, DType::i64, x.shape(), 1), iota(n.graph, DType::i64, x.shape(), 0) + offset), dtype)};
 }
 
 constexpr std::int64_t kLargestBlock = 1 << 20;  // its square is still a number
@@ -256,12 +288,9 @@ Results space_to_depth(Node n) {
 constexpr Operator kOperators[] = {
     {"Concat", 4, kAny, concat_operator},
     {"Constant", 1, kAny, constant_operator},
-    {"ConstantOfShape", 9, kAny, constant_of_shape},
     {"DepthToSpace", 1, kAny, depth_to_space},
     {"Expand", 8, kAny, expand},
-    {"EyeLike", 9, kAny, eye_like},
     {"Flatten", 1, kAny, flatten},
-    {"Range", 11, kAny, range},
     {"Reshape", 5, kAny, reshape_operator},
     {"Shape", 1, kAny, shape_operator},
     {"Size", 1, kAny, size},
@@ -269,9 +298,8 @@ constexpr Operator kOperators[] = {
     {"SpaceToDepth", 1, kAny, space_to_depth},
     {"Split", 2, kAny, split},
     {"Squeeze", 1, kAny, squeeze_operator},
-    {"Tile", 6, kAny, tile},
+    {"Tile", 1, kAny, tile},
     {"Transpose", 1, kAny, transpose_operator},
-    {"Trilu", 14, kAny, trilu},
     {"Unsqueeze", 1, kAny, unsqueeze_operator},
 };
 
