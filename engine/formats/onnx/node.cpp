@@ -1,7 +1,9 @@
 #include "engine/formats/onnx/node.h"
 
+#include <unordered_map>
+
 #include "engine/formats/onnx/onnx.pb.h"
-#include "engine/formats/onnx/settle.h"
+#include "engine/formats/onnx/scope.h"
 #include "engine/formats/onnx/tensor.h"
 #include "ml/error.h"
 
@@ -31,14 +33,30 @@ constexpr OperatorTable kTables[] = {
 
 std::span<const OperatorTable> operator_tables() { return kTables; }
 
-const Operator* find_operator(std::string_view type, int version) {
-  for (const OperatorTable table : kTables) {
-    for (const Operator& row : table()) {
-      if (row.type == type && row.since <= version && version <= row.until) return &row;
+const Operator* find_operator(std::string_view domain, std::string_view type, int version) {
+  using Rows = std::unordered_multimap<std::string_view, const Operator*>;
+  static const Rows rows = [] {
+    Rows all;
+    for (const OperatorTable table : kTables) {
+      for (const Operator& row : table()) all.emplace(row.type, &row);
     }
+    return all;
+  }();
+  for (auto [at, end] = rows.equal_range(type); at != end; ++at) {
+    const Operator& row = *at->second;
+    if (row.domain == domain && row.since <= version && version <= row.until) return &row;
   }
   return nullptr;
 }
+
+std::size_t Subgraph::input_count() const { return static_cast<std::size_t>(proto_.input_size()); }
+std::size_t Subgraph::output_count() const { return static_cast<std::size_t>(proto_.output_size()); }
+std::vector<Value> Subgraph::import(std::span<const Value> arguments, Target& target) const {
+  return scope_.import_subgraph(proto_, arguments, target);
+}
+
+NodeContext::NodeContext(const pb::Node& node, Target& target, Scope& scope, int version, std::span<const Value> inputs)
+    : graph(target.graph), node_(node), target_(target), scope_(scope), version_(version), inputs_(inputs) {}
 
 const std::string& NodeContext::op_type() const { return node_.op_type(); }
 std::size_t NodeContext::output_count() const { return static_cast<std::size_t>(node_.output_size()); }
@@ -48,7 +66,14 @@ bool NodeContext::wants_output(std::size_t i) const {
 
 Var NodeContext::in(std::size_t i) const {
   if (!has(i)) invalid("input " + std::to_string(i) + " is missing");
-  return inputs_[i];
+  if (inputs_[i].kind != Value::Kind::tensor)
+    invalid("input " + std::to_string(i) + " is " + describe(inputs_[i]) + ", a tensor is wanted");
+  return inputs_[i].tensor;
+}
+
+const Value& NodeContext::value(std::size_t i) const {
+  static const Value missing;
+  return i < inputs_.size() ? inputs_[i] : missing;
 }
 
 Ints NodeContext::ints_input(std::size_t i) const {
@@ -70,7 +95,7 @@ double NodeContext::number_input(std::size_t i, double otherwise) const {
 
 const pb::Attribute* NodeContext::find(std::string_view name) const {
   for (const pb::Attribute& attribute : node_.attribute()) {
-    if (attribute.name() == name) return &attribute;
+    if (attribute.name() == name) return scope_.resolve(attribute).attribute;
   }
   return nullptr;
 }
@@ -109,7 +134,7 @@ std::vector<float> NodeContext::numbers(std::string_view name) const {
 ConstantPtr NodeContext::tensor(std::string_view name) const {
   const pb::Attribute* attribute = find(name);
   if (attribute == nullptr || !attribute->has_t()) return nullptr;
-  return read_tensor(attribute->t(), file_, "attribute '" + std::string(name) + "': ");
+  return read_tensor(attribute->t(), scope_.session().file, "attribute '" + std::string(name) + "': ");
 }
 
 DType NodeContext::dtype(std::string_view name, DType otherwise) const {
@@ -117,7 +142,25 @@ DType NodeContext::dtype(std::string_view name, DType otherwise) const {
                              : otherwise;
 }
 
-Var NodeContext::settled(Var x) const { return settler_.settled(x); }
+Subgraph NodeContext::subgraph(std::string_view name) const {
+  for (const pb::Attribute& attribute : node_.attribute()) {
+    if (attribute.name() != name) continue;
+    const Scope::Bound bound = scope_.resolve(attribute);
+    if (bound.attribute != nullptr && bound.attribute->has_g()) return {bound.attribute->g(), *bound.scope};
+  }
+  invalid("its subgraph '" + std::string(name) + "' is missing");
+}
+
+std::vector<Var> NodeContext::inline_subgraph(std::string_view name, std::span<const Var> arguments) const {
+  std::vector<Var> results;
+  const std::vector<Value> values(arguments.begin(), arguments.end());
+  for (const Value& result : subgraph(name).import(values, target_)) {
+    if (result.kind != Value::Kind::tensor)
+      invalid("its subgraph '" + std::string(name) + "' answers " + describe(result) + ", a tensor is wanted");
+    results.push_back(result.tensor);
+  }
+  return results;
+}
 
 void NodeContext::unsupported(const std::string& what) const {
   throw Error(Code::unsupported, what + ", which is not supported");

@@ -1,4 +1,4 @@
-// What the importer of one operator sees: the ONNX node, its inputs as Vars, its attributes with their defaults.
+// What the importer of one operator sees: the ONNX node, its inputs, its attributes with their defaults.
 #pragma once
 
 #include <cstdint>
@@ -8,22 +8,39 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/graph/build.h"
+#include "engine/formats/onnx/target.h"
+#include "engine/formats/onnx/value.h"
 
 namespace ml::onnx {
 
 namespace pb {
 class Attribute;
+class Graph;
 class Node;
 }  // namespace pb
 
-class Settler;
+class Scope;
+
+// A graph that an attribute holds, with the scope whose names it may use.
+class Subgraph {
+ public:
+  Subgraph(const pb::Graph& proto, Scope& scope) : proto_(proto), scope_(scope) {}
+
+  std::size_t input_count() const;
+  std::size_t output_count() const;
+  // Imports it into `target`, on values of that graph or of one further out; the scope's own target: as if its nodes
+  // stood beside the node that has it.
+  std::vector<Value> import(std::span<const Value> arguments, Target& target) const;
+
+ private:
+  const pb::Graph& proto_;
+  Scope& scope_;
+};
 
 class NodeContext {
  public:
-  NodeContext(Graph& into, const pb::Node& node, int version, std::span<const Var> inputs,
-              std::shared_ptr<const Blob> file, Settler& settler)
-      : graph(into), node_(node), version_(version), inputs_(inputs), file_(std::move(file)), settler_(settler) {}
+  // `inputs` are values of `target.graph`.
+  NodeContext(const pb::Node& node, Target& target, Scope& scope, int version, std::span<const Value> inputs);
 
   Graph& graph;
   const std::string& op_type() const;
@@ -33,10 +50,11 @@ class NodeContext {
   bool wants_output(std::size_t i) const;
 
   std::size_t input_count() const { return inputs_.size(); }
-  bool has(std::size_t i) const { return i < inputs_.size() && inputs_[i]; }
-  Var in(std::size_t i) const;  // throws when input i is missing
+  bool has(std::size_t i) const { return i < inputs_.size() && inputs_[i].kind != Value::Kind::missing; }
+  Var in(std::size_t i) const;              // throws when input i is missing or not a tensor
+  const Value& value(std::size_t i) const;  // also a sequence or an optional, or missing
   // The value of an input that has to be constant, as integers or as one number.
-  const ConstantData* constant(std::size_t i) const { return has(i) ? graph.constant(inputs_[i].id) : nullptr; }
+  const ConstantData* constant(std::size_t i) const { return has(i) ? graph.constant(in(i).id) : nullptr; }
   Ints ints_input(std::size_t i) const;
   double number_input(std::size_t i, double otherwise) const;
 
@@ -48,9 +66,15 @@ class NodeContext {
   std::vector<float> numbers(std::string_view name) const;
   ConstantPtr tensor(std::string_view name) const;  // null when absent
   DType dtype(std::string_view name, DType otherwise) const;
+  Subgraph subgraph(std::string_view name) const;  // throws when absent
+  // Of a subgraph that takes and answers tensors: its results on these arguments, in this graph.
+  std::vector<Var> inline_subgraph(std::string_view name, std::span<const Var> arguments) const;
+
+  // Where the node stands: rows with subgraphs write further graphs.
+  Target& target() const { return target_; }
 
   // `x`, a constant or of known shape if the model tells that much: what an importer calls before it looks at either.
-  Var settled(Var x) const;
+  Var settled(Var x) const { return target_.here(x); }
 
   [[noreturn]] void unsupported(const std::string& what) const;
   [[noreturn]] void invalid(const std::string& what) const;
@@ -59,20 +83,22 @@ class NodeContext {
   const pb::Attribute* find(std::string_view name) const;
 
   const pb::Node& node_;
+  Target& target_;
+  Scope& scope_;
   int version_;
-  std::span<const Var> inputs_;
-  std::shared_ptr<const Blob> file_;
-  Settler& settler_;
+  std::span<const Value> inputs_;
 };
 
-// One row: an operator of the default domain for models whose opset is in [since, until].
+// One row: an operator for models that declare a version in [since, until] of its domain's operator set; the empty
+// domain is ONNX's own.
 struct Operator {
   std::string_view type;
   int since;
   int until;
   std::vector<Var> (*import)(const NodeContext& node);
+  std::string_view domain = {};
 };
-inline constexpr int kLatestOpset = 27;
+inline constexpr int kOldestOpset = 1, kLatestOpset = 27;
 
 std::span<const Operator> math_operators();
 std::span<const Operator> reduce_operators();
@@ -91,6 +117,6 @@ std::span<const Operator> generate_operators();
 using OperatorTable = std::span<const Operator> (*)();
 std::span<const OperatorTable> operator_tables();
 // The row for `type` at `version`, null when there is none.
-const Operator* find_operator(std::string_view type, int version);
+const Operator* find_operator(std::string_view domain, std::string_view type, int version);
 
 }  // namespace ml::onnx

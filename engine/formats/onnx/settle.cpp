@@ -74,7 +74,8 @@ bool Settler::small(const Node& node) const {
 // The constants that a node of constants answers; nothing when it is none or too large.
 std::vector<Var> Settler::compute(const Node& node) {
   const OpKind kind = node.op->kind;
-  if (node.inputs.empty() || kind == OpKind::random || kind == OpKind::control || !small(node)) return {};
+  if (node.inputs.empty() || kind == OpKind::random || kind == OpKind::control || !small(node) || budget_.folded < 0)
+    return {};
   std::vector<ConstantPtr> constants;
   for (const ValueId input : node.inputs) {
     constants.push_back(constant_of({&graph_, input}));
@@ -84,8 +85,10 @@ std::vector<Var> Settler::compute(const Node& node) {
   for (std::uint32_t k = 0; k < node.output_count; ++k) outputs.push_back(graph_.type(node.output(k)));
   if (cost(*node.op, types_of(graph_, node.inputs), outputs, *node.attributes).flops > kFoldFlops) return {};
   std::vector<Var> results;
-  for (ConstantPtr& computed : evaluate_(graph_, node, constants))
+  for (ConstantPtr& computed : evaluate_(graph_, node, constants)) {
+    budget_.folded -= static_cast<std::int64_t>(computed->length());
     results.push_back(constant(graph_, std::move(computed)));
+  }
   return results;
 }
 

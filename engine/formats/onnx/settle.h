@@ -2,6 +2,7 @@
 // and what uses them is inferred again, so that importers see constants and extents wherever the model tells them.
 #pragma once
 
+#include <cstdint>
 #include <unordered_map>
 #include <vector>
 
@@ -10,11 +11,17 @@
 
 namespace ml::onnx {
 
+// What one import may spend on top of what the file holds, so that a small file can't ask for much.
+struct Budget {
+  std::int64_t nodes = 1 << 19;                  // imported, with every turn and every call counted
+  std::int64_t folded = std::int64_t{64} << 20;  // bytes of constants that are computed
+};
+
 // Works on the nodes of `graph` that are appended after it was made. What was replaced stays behind as dead code.
 class Settler {
  public:
-  Settler(Graph& graph, const passes::Evaluate& evaluate)
-      : graph_(graph), evaluate_(evaluate), next_(graph.nodes().size()) {}
+  Settler(Graph& graph, const passes::Evaluate& evaluate, Budget& budget)
+      : graph_(graph), evaluate_(evaluate), budget_(budget), next_(graph.nodes().size()) {}
 
   // `var` as the simplest value that the nodes appended so far make of it.
   Var settled(Var var);
@@ -28,6 +35,7 @@ class Settler {
 
   Graph& graph_;
   const passes::Evaluate& evaluate_;
+  Budget& budget_;
   std::size_t next_;  // the first node that was not looked at
   std::unordered_map<ValueId, ValueId> replaced_;
 };

@@ -10,21 +10,27 @@ constexpr std::uint32_t kRawData = 9;
 constexpr std::uint32_t kLiftedOffset = 100000;
 constexpr std::uint32_t kLiftedLength = 100001;
 
-enum class Message { model, graph, node, attribute, tensor, sparse, other };
+enum class Message { model, function, graph, node, attribute, tensor, sparse, other };
 
 // Which message a length-delimited field holds; `other` is copied as it is.
 Message child(Message parent, std::uint32_t field) {
   switch (parent) {
-    case Message::model: return field == 7 ? Message::graph : Message::other;
+    case Message::model:
+      if (field == 7) return Message::graph;
+      return field == 25 ? Message::function : Message::other;
+    case Message::function:
+      if (field == 7) return Message::node;
+      return field == 11 ? Message::attribute : Message::other;
     case Message::graph:
       if (field == 1) return Message::node;
       if (field == 5) return Message::tensor;
       return field == 15 ? Message::sparse : Message::other;
     case Message::node: return field == 5 ? Message::attribute : Message::other;
     case Message::attribute:
-      if (field == 5) return Message::tensor;
-      return field == 6 ? Message::graph : Message::other;
-    case Message::sparse: return field == 1 ? Message::tensor : Message::other;
+      if (field == 5 || field == 10) return Message::tensor;
+      if (field == 6 || field == 11) return Message::graph;
+      return field == 22 ? Message::sparse : Message::other;
+    case Message::sparse: return field == 1 || field == 2 ? Message::tensor : Message::other;
     case Message::tensor:
     case Message::other: break;
   }
