@@ -2,6 +2,8 @@
 // outside is captured, an operand behind the others. At least one operand tells the graph.
 #pragma once
 
+#include <functional>
+
 #include "engine/graph/build.h"
 
 namespace ml {
@@ -19,6 +21,12 @@ struct ScanOptions {
 };
 // Answers the carried values after the last turn, then the stacked outputs.
 std::vector<Var> scan(GraphPtr body, std::span<const Var> carried, std::span<const Var> scanned,
+                      std::span<const Var> captured = {}, ScanOptions options = {});
+
+// The same, with the body made by a function of the values that one turn sees.
+using Turn = std::function<std::vector<Var>(std::span<const Var> carried, std::span<const Var> slices,
+                                            std::span<const Var> captured)>;
+std::vector<Var> scan(const Turn& turn, std::span<const Var> carried, std::span<const Var> scanned,
                       std::span<const Var> captured = {}, ScanOptions options = {});
 
 // One kernel of element-wise nodes and constants, with at most one reduction, which is last. Passes make it.

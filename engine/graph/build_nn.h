@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/graph/build.h"
+#include "engine/graph/ops/attention.h"
 #include "engine/graph/ops/optimizer.h"
 #include "engine/graph/ops/windows.h"
 
@@ -35,6 +36,12 @@ struct CrossEntropy {
 };
 // logits [..., C] and i32 or i64 labels [...]; a label outside of [0, C) sets the execution's error flag. Not averaged.
 CrossEntropy cross_entropy(Var logits, Var labels);
+
+// ops/attention.cpp; ops/attention.h says what it means. Bias and lengths may be empty Vars.
+struct Attention {
+  Var y, log_sum_exp;
+};
+Attention attention(Var q, Var k, Var v, Var bias, Var lengths, const AttentionAttributes& attributes);
 
 // ops/norm.cpp. Scale and bias may be empty Vars (a bias needs a scale). Statistics have the compute dtype.
 struct Norm {

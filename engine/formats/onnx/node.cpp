@@ -14,6 +14,7 @@ namespace {
 // One line a file, so that additions merge.
 // clang-format off
 constexpr OperatorTable kTables[] = {
+    attention_operators,
     conv_operators,
     generate_operators,
     index_operators,
@@ -22,6 +23,7 @@ constexpr OperatorTable kTables[] = {
     nn_operators,
     pad_operators,
     pool_operators,
+    recurrent_operators,
     reduce_operators,
     resize_operators,
     sample_operators,
@@ -129,6 +131,12 @@ std::vector<float> NodeContext::numbers(std::string_view name) const {
   const pb::Attribute* attribute = find(name);
   if (attribute == nullptr) return {};
   return {attribute->floats().begin(), attribute->floats().end()};
+}
+
+std::vector<std::string> NodeContext::texts(std::string_view name) const {
+  const pb::Attribute* attribute = find(name);
+  if (attribute == nullptr) return {};
+  return {attribute->strings().begin(), attribute->strings().end()};
 }
 
 ConstantPtr NodeContext::tensor(std::string_view name) const {

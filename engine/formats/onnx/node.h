@@ -64,6 +64,7 @@ class NodeContext {
   std::string text(std::string_view name, std::string_view otherwise) const;
   Ints ints(std::string_view name, Ints otherwise = {}) const;
   std::vector<float> numbers(std::string_view name) const;
+  std::vector<std::string> texts(std::string_view name) const;
   ConstantPtr tensor(std::string_view name) const;  // null when absent
   DType dtype(std::string_view name, DType otherwise) const;
   Subgraph subgraph(std::string_view name) const;  // throws when absent
@@ -112,6 +113,8 @@ std::span<const Operator> pool_operators();
 std::span<const Operator> resize_operators();
 std::span<const Operator> sample_operators();
 std::span<const Operator> generate_operators();
+std::span<const Operator> attention_operators();
+std::span<const Operator> recurrent_operators();
 
 // Every table; find_operator walks them.
 using OperatorTable = std::span<const Operator> (*)();

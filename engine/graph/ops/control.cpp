@@ -445,6 +445,32 @@ std::vector<Var> scan(GraphPtr body, std::span<const Var> carried, std::span<con
   return emit_all("scan", joined({carried, scanned, captured}), std::move(attributes));
 }
 
+std::vector<Var> scan(const Turn& turn, std::span<const Var> carried, std::span<const Var> scanned,
+                      std::span<const Var> captured, ScanOptions options) {
+  auto body = std::make_shared<Graph>();
+  body->name = "turn";
+  std::vector<Var> inputs;
+  const auto add_input = [&](DType dtype, const Shape& shape) {
+    const std::string name = "x" + std::to_string(inputs.size());
+    std::vector<std::string> symbols;
+    for (const std::int64_t extent : shape.dims())
+      symbols.push_back(extent == kUnknown ? name + "." + std::to_string(symbols.size()) : "");
+    if (shape.known()) symbols.clear();
+    inputs.push_back({body.get(), body->add_input(name, {dtype, shape}, std::move(symbols))});
+  };
+  for (const Var& x : carried) add_input(x.dtype(), x.shape());
+  for (const Var& x : scanned) {
+    if (x.rank() == 0) throw Error(Code::invalid_argument, "scan: cannot take slices of a scalar");
+    add_input(x.dtype(), Shape(x.shape().dims().subspan(1)));
+  }
+  for (const Var& x : captured) add_input(x.dtype(), x.shape());
+  const std::span<const Var> all(inputs);
+  const std::vector<Var> results = turn(all.first(carried.size()), all.subspan(carried.size(), scanned.size()),
+                                        all.subspan(carried.size() + scanned.size()));
+  for (std::size_t i = 0; i < results.size(); ++i) output("y" + std::to_string(i), results[i]);
+  return scan(GraphPtr(std::move(body)), carried, scanned, captured, options);
+}
+
 std::vector<Var> fused(GraphPtr body, std::span<const Var> inputs) {
   return emit_all("fused", inputs, body_attributes(std::move(body)));
 }

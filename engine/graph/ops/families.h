@@ -20,6 +20,8 @@ std::span<const Op> reduce_ops();
 std::span<const Op> movement_ops();
 std::span<const Op> indexing_ops();
 std::span<const Op> softmax_ops();
+std::span<const Op> attention_ops();
+std::span<const Op> recurrent_ops();
 std::span<const Op> norm_ops();
 std::span<const Op> random_ops();
 std::span<const Op> optimizer_ops();
@@ -39,6 +41,8 @@ inline constexpr Family kFamilies[] = {
     movement_ops,
     indexing_ops,
     softmax_ops,
+    attention_ops,
+    recurrent_ops,
     norm_ops,
     random_ops,
     optimizer_ops,
