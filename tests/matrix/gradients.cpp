@@ -28,8 +28,8 @@ using Doubles = std::vector<double>;
 
 std::vector<GradientCase> all_cases() {
   std::vector<GradientCase> all;
-  for (const auto cases :
-       {elementwise_gradients(), movement_gradients(), contraction_gradients(), network_gradients()}) {
+  for (const auto cases : {elementwise_gradients(), movement_gradients(), contraction_gradients(), network_gradients(),
+                           sequence_gradients()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

@@ -48,5 +48,6 @@ std::span<const GradientCase> elementwise_gradients();
 std::span<const GradientCase> movement_gradients();
 std::span<const GradientCase> contraction_gradients();
 std::span<const GradientCase> network_gradients();
+std::span<const GradientCase> sequence_gradients();
 
 }  // namespace ml::test

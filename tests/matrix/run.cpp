@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/backends/pack_cache.h"
+#include "engine/graph/ops/control.h"
 #include "engine/passes/passes.h"
 #include "engine/runtime/kernel_request.h"
 #include "engine/runtime/resources.h"
@@ -103,6 +104,51 @@ Graph graph_of(const Op& op, const AttributesPtr& attributes, std::span<const Ho
   return passes::bind(graph, shapes, runtime::reference_evaluate());
 }
 
+namespace {
+
+// Turn i sees the i-th slices of what is scanned.
+Result run_scan(Target& target, const Node& node, std::span<const HostTensor> operands,
+                std::span<const TensorType> types) {
+  const auto& attributes = node.as<ScanAttributes>();
+  const auto carried = static_cast<std::size_t>(attributes.carried);
+  const std::size_t scanned = carried + static_cast<std::size_t>(attributes.scanned);
+  Result result;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    result.outputs.push_back({types[i].dtype, types[i].shape, {}});
+    if (i < carried)
+      result.outputs[i] = operands[i];
+    else
+      result.outputs[i].bytes.resize(static_cast<std::size_t>(types[i].shape.elements()) * dtype_size(types[i].dtype));
+  }
+  const std::int64_t length = attributes.length != kUnknown ? attributes.length : operands[carried].shape[0];
+  const auto turns = static_cast<std::size_t>(length);
+  for (std::size_t turn = 0; turn < turns; ++turn) {
+    const std::size_t at = attributes.reverse ? turns - 1 - turn : turn;
+    std::vector<HostTensor> inputs(operands.begin(), operands.end());
+    for (std::size_t i = 0; i < scanned; ++i) {
+      if (i < carried) {
+        inputs[i] = result.outputs[i];
+        continue;
+      }
+      const std::size_t size = operands[i].bytes.size() / turns;
+      const std::byte* const from = operands[i].bytes.data() + at * size;
+      inputs[i] = {operands[i].dtype, Shape(operands[i].shape.dims().subspan(1)), {from, from + size}};
+    }
+    Result step = run_graph(target, *attributes.body, inputs);
+    result.index_error |= step.index_error;
+    for (std::size_t i = 0; i < types.size(); ++i) {
+      if (i < carried)
+        result.outputs[i] = std::move(step.outputs[i]);
+      else
+        std::ranges::copy(step.outputs[i].bytes, result.outputs[i].bytes.begin() +
+                                                     static_cast<std::ptrdiff_t>(at * step.outputs[i].bytes.size()));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
 Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor> inputs) {
   const Graph lowered = passes::decompose(graph, runtime::keep_what_runs_on(*target.device));
   const std::vector<std::uint32_t> uses = use_counts(lowered);
@@ -112,8 +158,15 @@ Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor>
   for (const Node& node : lowered.nodes()) {
     std::vector<HostTensor> operands;
     for (const ValueId id : node.inputs) operands.push_back(values[id]);
-    const KernelRequest request = runtime::request_for(lowered, node, uses);
-    Result step = run_kernel(target, choose(*target.device, request), request, operands);
+    Result step;
+    if (node.op->name == "scan") {
+      std::vector<TensorType> types;
+      for (std::uint32_t i = 0; i < node.output_count; ++i) types.push_back(lowered.type(node.output(i)));
+      step = run_scan(target, node, operands, types);
+    } else {
+      const KernelRequest request = runtime::request_for(lowered, node, uses);
+      step = run_kernel(target, choose(*target.device, request), request, operands);
+    }
     result.index_error |= step.index_error;
     for (std::uint32_t i = 0; i < node.output_count; ++i) values[node.output(i)] = std::move(step.outputs[i]);
   }

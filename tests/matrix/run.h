@@ -37,8 +37,8 @@ Result run_kernel(Target& target, const Implementation& row, const KernelRequest
 Graph graph_of(const Op& op, const AttributesPtr& attributes, std::span<const HostTensor> inputs,
                const std::vector<bool>& known);
 
-// Every node by the first row that takes it, row-major; composites without one by their decomposition. The graph is
-// bound and has no control rows.
+// Every node by the first row that takes it, row-major; composites without one by their decomposition, scans turn by
+// turn. The graph is bound and has no other control rows.
 Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor> inputs);
 
 }  // namespace ml::test

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::vector<OpSamples> (*kFamilies[])() = {
     elementwise_samples, movement_samples, reduce_samples,  indexing_samples, contraction_samples,
-    pooling_samples,     dynamic_samples,  network_samples, fused_samples,
+    pooling_samples,     dynamic_samples,  network_samples, sequence_samples, fused_samples,
 };
 
 }  // namespace

@@ -62,6 +62,9 @@ double float_value(DType dtype, Fill values, std::int64_t limit, Random& random)
   switch (values) {
     case Fill::any: return uniform(random, -3, 3);
     case Fill::positive: return uniform(random, 0.125, 3);
+    case Fill::small: return uniform(random, -0.25, 0.25);
+    case Fill::mask:
+      return whole(random, 0, 2) != 0 ? -std::numeric_limits<double>::infinity() : uniform(random, -3, 3);
     case Fill::few: return static_cast<double>(whole(random, 0, 4));
     case Fill::special: return special_float(dtype, random);
     case Fill::index: return static_cast<double>(whole(random, -limit, limit));
@@ -72,7 +75,9 @@ double float_value(DType dtype, Fill values, std::int64_t limit, Random& random)
 std::int64_t integer_value(DType dtype, Fill values, std::int64_t limit, Random& random) {
   switch (values) {
     case Fill::any: return whole(random, 0, 2) ? static_cast<std::int64_t>(random()) : whole(random, -8, 9);
-    case Fill::exact: return whole(random, -8, 9);
+    case Fill::exact:
+    case Fill::small:
+    case Fill::mask: return whole(random, -8, 9);
     case Fill::positive: return whole(random, 1, 101);
     case Fill::few: return whole(random, 0, 4);
     case Fill::special: return special_integer(dtype, random);

@@ -13,6 +13,8 @@ enum class Fill {
   any,         // floats in [-3, 3]; integers small and from their whole range, mixed
   exact,       // multiples of 1/8 in [-2, 2], integers in [-8, 8]: sums and products are exact in every order
   positive,    // floats in [1/8, 3], integers in [1, 100]
+  small,       // floats in [-1/4, 1/4]: recurrences that forget
+  mask,        // half of the floats -inf, the others in [-3, 3]
   few,         // whole numbers in [0, 4): many ties
   special,     // infinities, NaN, zeros of both signs, the ends of the range, and some that are harmless
   shift,       // amounts in [-2, bits + 2)

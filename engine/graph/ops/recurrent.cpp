@@ -67,19 +67,27 @@ std::vector<Var> run_direction(const Cell& cell, Var gates, std::span<const Var>
   return results;
 }
 
+// What several extents that must be equal tell.
+std::int64_t known_of(std::initializer_list<std::int64_t> extents) {
+  for (const std::int64_t extent : extents) {
+    if (extent != kUnknown) return extent;
+  }
+  return kUnknown;
+}
+
 // Row rules. (gates [T, B, D, n H], r [D, n H, H], states [D, B, H]..., bias [D, H]?, lengths [B]?) -> (y, states...)
 template <std::int64_t gate_count, std::size_t states, bool biased>
 std::vector<TensorType> infer_recurrent(const InferArguments& a) {
   rules::want_floating(a);
   rules::want_rank(a, 0, 4);
-  rules::want_rank(a, 1, 3);
-  const Shape &gates = a.shape(0), &r = a.shape(1);
-  const std::int64_t directions = gates[2] == kUnknown ? r[0] : gates[2], batch = gates[1], hidden = r[2];
-  if (directions != 1 && directions != 2)
+  for (std::size_t i = 1; i < 2 + states; ++i) rules::want_rank(a, i, 3);
+  const Shape &gates = a.shape(0), &r = a.shape(1), &first = a.shape(2);
+  const std::int64_t directions = known_of({gates[2], r[0], first[0]}), batch = known_of({gates[1], first[1]});
+  const std::int64_t hidden = known_of({r[2], first[2]}), rows = rules::multiply_extents(a, hidden, gate_count);
+  if (directions != kUnknown && directions != 1 && directions != 2)
     rules::fail(a, "wants one or two directions, got gates " + gates.str() + " and r " + r.str());
   if (directions == 2 && a.as<RecurrentAttributes>().reverse)
     rules::fail(a, "of two directions the second is the reverse one");
-  const std::int64_t rows = rules::multiply_extents(a, hidden, gate_count);
   const auto want = [&](std::size_t i, const Shape& shape, const char* what) {
     if (!rules::same_shape(a.shape(i), shape))
       rules::fail(a, std::string(what) + " " + rules::text(a.inputs[i]) + " wants shape " + shape.str());

@@ -501,6 +501,93 @@ def random_numbers():
         case("dropout", [x, state], [np.zeros(6), np.zeros(6, bool), after], rate=1.0)
 
 
+# --- sequences --------------------------------------------------------------------------------------------------------
+def attend(q, k, v, bias, seen, scale, softcap):
+    """One query at a time, over the keys that it sees."""
+    y, logs = np.zeros(q.shape[:3] + v.shape[3:]), np.full(q.shape[:3], -INF)
+    group = q.shape[1] // k.shape[1]
+    for b, h, i in np.ndindex(*q.shape[:3]):
+        scores = {}
+        for j in range(k.shape[2]):
+            if not seen(b, h, i, j):
+                continue
+            s = scale * float(q[b, h, i] @ k[b, h // group, j])
+            scores[j] = (softcap * math.tanh(s / softcap) if softcap else s) + (bias[b, h, i, j] if bias is not None else 0)
+        total = sum(math.exp(s) for s in scores.values())
+        if total > 0:
+            logs[b, h, i] = math.log(total)
+            y[b, h, i] = sum(math.exp(s) / total * v[b, h // group, j] for j, s in scores.items())
+    return y, logs
+
+
+def attentions():
+    random = np.random.RandomState(7)
+    draw = lambda *shape: random.randint(-8, 9, shape) / 4
+    q, k, v, few_k, few_v = draw(2, 4, 3, 2), draw(2, 4, 5, 2), draw(2, 4, 5, 3), draw(2, 2, 5, 2), draw(2, 2, 5, 3)
+    everything = lambda b, h, i, j: True
+    wide = lambda x: np.broadcast_to(x, (2, 4, 3, 5))
+    plain = dict(scale=0.5, softcap=0.0)
+    case("attention", [q, k, v], attend(q, k, v, None, everything, 0.5, 0), **plain, causal=False)
+    case("attention", [q, few_k, few_v], attend(q, few_k, few_v, None, everything, 0.5, 1.5), scale=0.5, softcap=1.5,
+         causal=False)
+    case("attention", [q, few_k, few_v], attend(q, few_k, few_v, None, lambda b, h, i, j: j <= i + 2, 0.5, 0), **plain,
+         causal=True)
+    bias = draw(4, 3, 1)
+    case("attention", [q, k, v, bias], attend(q, k, v, wide(bias), everything, 0.5, 2), scale=0.5, softcap=2.0,
+         causal=False)
+    hiding = draw(3, 5)
+    hiding[0, :3] = hiding[1] = -INF
+    case("attention", [q, k, v, hiding], attend(q, k, v, wide(hiding), everything, 0.5, 0), **plain, causal=False)
+    mask = np.array([[0, 1, 1, 0, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
+    case("attention", [q, k, v, mask], attend(q, k, v, None, lambda b, h, i, j: mask[i, j], 0.5, 0), **plain,
+         causal=False)
+    for dtype, count in itertools.product((np.int32, np.int64), ([4, 0], [-3, 9], [1, 2])):
+        counts = np.array(count, dtype)
+        case("attention", [q, k, v, counts], attend(q, k, v, None, lambda b, h, i, j: j < count[b], 0.5, 0), **plain,
+             causal=False)
+        end = np.maximum(count, 0)
+        case("attention", [q, k, v, bias, counts],
+             attend(q, k, v, wide(bias), lambda b, h, i, j: j <= end[b] - 3 + i, 0.5, 0), **plain, causal=True)
+
+
+def recurrences():
+    random = np.random.RandomState(11)
+    draw = lambda *shape: random.randint(-8, 9, shape) / 8
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+    def lstm(x, r, states, _):
+        h, c = states
+        i, o, f, g = np.split(x + r @ h, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+
+    def gru(x, r, states, bias):
+        (h,) = states
+        n = len(h)
+        z, reset = sigmoid(x[:n] + r[:n] @ h), sigmoid(x[n:2 * n] + r[n:2 * n] @ h)
+        memory = r[2 * n:] @ (reset * h) if bias is None else reset * (r[2 * n:] @ h + bias)
+        return ((1 - z) * np.tanh(x[2 * n:] + memory) + z * h,)
+
+    steps, batch, hidden = 3, 2, 2
+    for op, cell, gates, count in (("lstm", lstm, 4, 2), ("gru", gru, 3, 1)):
+        for directions, reverse, biased, lengths in itertools.product((1, 2), (False, True), (False, True),
+                                                                      (None, [2, 0], [5, -1])):
+            if (directions == 2 and reverse) or (biased and op == "lstm"):
+                continue
+            x, r = draw(steps, batch, directions, gates * hidden), draw(directions, gates * hidden, hidden)
+            states, bias = [draw(directions, batch, hidden) for _ in range(count)], draw(directions, hidden)
+            y, after = np.zeros((steps, batch, directions, hidden)), [s.copy() for s in states]
+            for d, b in np.ndindex(directions, batch):
+                turns = range(steps) if lengths is None else range(min(max(lengths[b], 0), steps))
+                for t in reversed(turns) if reverse or d == 1 else turns:
+                    now = cell(x[t, b, d], r[d], [s[d, b] for s in after], bias[d] if biased else None)
+                    y[t, b, d] = now[0]
+                    for s, value in zip(after, now):
+                        s[d, b] = value
+            optional = ([bias] if biased else []) + ([np.array(lengths, np.int64)] if lengths else [])
+            case(op, [x, r] + states + optional, [y] + after, reverse=reverse)
+
+
 # --- optimizers -------------------------------------------------------------------------------------------------------
 def optimizers():
     w, g, v = f64([1, -2, 0.5]), f64([0.25, -0.5, 3]), f64([0.125, 0, -1])
@@ -536,5 +623,5 @@ def dynamic():
 
 if __name__ == "__main__":
     for family in (elementwise, reductions, movement, indexing, convolutions, matmuls, pooling, networks, norms,
-                   random_numbers, optimizers, dynamic):
+                   attentions, recurrences, random_numbers, optimizers, dynamic):
         family()

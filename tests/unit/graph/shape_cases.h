@@ -38,6 +38,7 @@ std::span<const ShapeCase> indexing_cases();
 std::span<const ShapeCase> network_cases();
 std::span<const ShapeCase> softmax_cases();
 std::span<const ShapeCase> norm_cases();
+std::span<const ShapeCase> sequence_cases();
 std::span<const ShapeCase> random_cases();
 std::span<const ShapeCase> optimizer_cases();
 std::span<const ShapeCase> control_cases();
