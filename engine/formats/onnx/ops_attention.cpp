@@ -38,6 +38,17 @@ Var from_heads(Var x) {
   return reshaped(transpose(x, {0, 2, 1, 3}), {reshape_keeps(0), reshape_keeps(1), x.shape()[1] * x.shape()[3]});
 }
 
+// x [B, H, L, m] times y [B, G, m, n], or its transpose: head h with that of its group, h / (H / G).
+Var product(Node n, Var x, Var y, bool transpose_y) {
+  const std::int64_t heads = x.shape()[1], groups = y.shape()[1];
+  if (groups <= 0 || heads % groups != 0)
+    n.invalid(std::to_string(heads) + " heads of queries for " + std::to_string(groups) + " of keys");
+  if (heads == groups) return matmul(x, y, false, transpose_y);
+  const Var grouped = reshaped(x, {reshape_keeps(0), groups, heads / groups, reshape_keeps(2), reshape_keeps(3)});
+  const Var result = matmul(grouped, unsqueeze(y, {2}), false, transpose_y);
+  return reshaped(result, {reshape_keeps(0), heads, reshape_keeps(3), reshape_keeps(4)});
+}
+
 // Attention and its masks: what the mask input says, and what is_causal and nonpad_kv_seqlen say besides.
 class AttentionImport {
  public:
@@ -118,13 +129,7 @@ class AttentionImport {
   Var scores() const {
     const std::int64_t mode = n_.integer("qk_matmul_output_mode", 0);
     if (mode < 0 || mode > 3) n_.invalid("qk_matmul_output_mode is " + std::to_string(mode));
-    const std::int64_t heads = q_.shape()[1], groups = k_.shape()[1];
-    if (groups == 0 || heads % groups != 0)
-      n_.invalid(std::to_string(heads) + " heads of queries for " + std::to_string(groups) + " of keys");
-    const Var q = reshaped(cast(q_, dtype_) * scale_,
-                           {reshape_keeps(0), groups, heads / groups, reshape_keeps(2), reshape_keeps(3)});
-    const Var product = matmul(q, unsqueeze(cast(k_, dtype_), {2}), false, true);
-    Var s = reshaped(product, {reshape_keeps(0), heads, reshape_keeps(3), reshape_keeps(4)});
+    Var s = product(n_, cast(q_, dtype_) * scale_, cast(k_, dtype_), true);
     if (softcap_ > 0 && mode > 0) s = tanh(s / softcap_) * softcap_;
     if (mode >= 2) {
       Var mask = mask_;
@@ -144,6 +149,35 @@ class AttentionImport {
   bool causal_;
 };
 Results attention_operator(Node n) { return AttentionImport(n).run(); }
+
+// Attention with graphs that change the scores and the probabilities.
+Results flex_attention(Node n) {
+  const Var q = n.in(0), k = n.in(1), v = n.in(2);
+  for (const Var& x : {q, k, v}) {
+    if (x.rank() != 4) n.invalid("wants operands [batch, heads, length, size], got " + x.shape().str());
+    if (x.shape()[1] == kUnknown || x.shape()[3] == kUnknown)
+      n.unsupported("an operand " + x.shape().str() + " without known heads");
+  }
+  const DType precision = n.dtype("softmax_precision", q.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  const double scale = n.number("scale", 1 / std::sqrt(static_cast<double>(q.shape()[3])));
+  // The row computes in f32 at least.
+  if (!n.has_attribute("score_mod") && !n.has_attribute("prob_mod") && precision != DType::f64) {
+    AttentionAttributes attributes;
+    attributes.scale = scale;
+    return {attention(q, k, v, {}, {}, attributes).y};
+  }
+  const auto changed = [&](const char* name, Var x) {
+    if (!n.has_attribute(name)) return x;
+    const std::vector<Var> results = n.inline_subgraph(name, std::span(&x, 1));
+    if (results.size() != 1 || results[0].dtype() != x.dtype() || results[0].rank() != 4)
+      n.invalid(std::string(name) + " does not answer one tensor like " + x.shape().str());
+    return results[0];
+  };
+  const DType wide = precision == DType::f64 ? DType::f64 : dtype_info(q.dtype()).compute;
+  const Var scores = cast(product(n, cast(q, wide) * scale, cast(k, wide), true), precision);
+  const Var probabilities = changed("prob_mod", softmax(changed("score_mod", scores)));
+  return {cast(product(n, probabilities, cast(v, precision), false), v.dtype())};
+}
 
 // The first 2 h elements of each head are pairs (halves, or neighbours when interleaved) that turn by an angle.
 Results rotary_embedding(Node n) {
@@ -263,6 +297,7 @@ Results causal_conv_with_state(Node n) {
 constexpr Operator kOperators[] = {
     {"Attention", 23, kAny, attention_operator},
     {"CausalConvWithState", 27, kAny, causal_conv_with_state},
+    {"FlexAttention", 1, kAny, flex_attention, "ai.onnx.preview"},
     {"LinearAttention", 27, kAny, linear_attention},
     {"RotaryEmbedding", 23, kAny, rotary_embedding},
 };
