@@ -57,6 +57,15 @@ Norm layer_norm(Var x, Var scale, Var bias, std::int64_t axis = -1, double epsil
 // x [N, C, ...], scale and bias [C], statistics [N, groups].
 Norm group_norm(Var x, std::int64_t groups, Var scale, Var bias, double epsilon = 1e-5);
 
+// ops/detection.cpp. boxes [B, n, 4] as two opposite corners, scores [B, C, n]; `overlap` and `least` are scalars of
+// their dtype. For each class the boxes with a score above `least`, the best first (the first of equals), without those
+// that share more than `overlap` of their union with one that is kept; at most `most` of them (kUnknown: all n).
+struct Suppression {
+  Var indices;  // i64 [B, C, min(most, n)], 0 behind those that are kept
+  Var counts;   // i64 [B, C]
+};
+Suppression non_max_suppression(Var boxes, Var scores, Var overlap, Var least, std::int64_t most = kUnknown);
+
 // ops/random.cpp. `state` is a u64[2] (key, counter); the one that comes back goes into the next call.
 struct RandomNumbers {
   Var values, state;

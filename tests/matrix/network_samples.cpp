@@ -1,4 +1,5 @@
-// Softmax, losses, norms, random numbers and optimizer steps.
+// Softmax, losses, norms, detection, random numbers and optimizer steps.
+#include "engine/graph/ops/detection.h"
 #include "engine/graph/ops/norm.h"
 #include "engine/graph/ops/optimizer.h"
 #include "engine/graph/ops/random.h"
@@ -34,6 +35,24 @@ std::vector<Sample> cross_entropy() {
       {"pixels, i32", {{kOdd}, labels({3, 5}, 7, DType::i32)}, {}},
       {"wrong labels", {{{31, 7}}, labels({31}, 7, DType::i64, Fill::wild_index)}, {}},
       {"large", {{kLarge}, labels({257}, 263)}, {}},
+  };
+}
+
+auto keeping(std::int64_t most) {
+  return with<SuppressionAttributes>([most](SuppressionAttributes& a) { a.most = most; });
+}
+std::vector<Sample> suppression() {
+  const Input threshold{{}, Fill::exact}, overlap{{}, Fill::positive};
+  return {
+      {"one box", {{{1, 1, 4}}, {{1, 1, 1}}, threshold, threshold}, keeping(kUnknown)},
+      {"no boxes", {{{2, 0, 4}}, {{2, 3, 0}}, threshold, threshold}, keeping(5)},
+      {"no classes", {{{2, 7, 4}}, {{2, 0, 7}}, threshold, threshold}, keeping(5)},
+      {"none kept", {{{2, 7, 4}}, {{2, 3, 7}}, threshold, threshold}, keeping(0)},
+      {"odd", {{{2, 13, 4}, Fill::exact}, {{2, 3, 13}}, overlap, threshold}, keeping(kUnknown)},
+      {"few", {{{2, 13, 4}}, {{2, 3, 13}}, overlap, threshold}, keeping(3)},
+      {"ties", {{{1, 31, 4}, Fill::few}, {{1, 2, 31}, Fill::few}, threshold, threshold}, keeping(kUnknown)},
+      {"special", {{{1, 23, 4}, Fill::special}, {{1, 2, 23}, Fill::special}, threshold, threshold}, keeping(kUnknown)},
+      {"large", {{{2, 521, 4}}, {{2, 17, 521}}, overlap, threshold}, keeping(13)},
   };
 }
 
@@ -199,6 +218,7 @@ std::vector<OpSamples> network_samples() {
   return {
       {"softmax", softmax()},
       {"log_softmax", softmax()},
+      {"non_max_suppression", suppression()},
       {"cross_entropy", cross_entropy()},
       {"batch_norm", forward(batches())},
       {"batch_norm_gradient", backward(batches())},

@@ -147,6 +147,23 @@ Result run_scan(Target& target, const Node& node, std::span<const HostTensor> op
   return result;
 }
 
+Result run_while(Target& target, const Node& node, std::span<const HostTensor> operands) {
+  const auto& attributes = node.as<WhileAttributes>();
+  std::vector<HostTensor> inputs(operands.begin(), operands.end());
+  Result result;
+  for (;;) {
+    const Result condition = run_graph(target, *attributes.condition, inputs);
+    result.index_error |= condition.index_error;
+    if (condition.outputs[0].bytes[0] == std::byte{0}) break;
+    Result step = run_graph(target, *attributes.body, inputs);
+    result.index_error |= step.index_error;
+    std::ranges::move(step.outputs, inputs.begin());
+  }
+  inputs.resize(static_cast<std::size_t>(attributes.carried));
+  result.outputs = std::move(inputs);
+  return result;
+}
+
 }  // namespace
 
 Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor> inputs) {
@@ -163,6 +180,8 @@ Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor>
       std::vector<TensorType> types;
       for (std::uint32_t i = 0; i < node.output_count; ++i) types.push_back(lowered.type(node.output(i)));
       step = run_scan(target, node, operands, types);
+    } else if (node.op->name == "while") {
+      step = run_while(target, node, operands);
     } else {
       const KernelRequest request = runtime::request_for(lowered, node, uses);
       step = run_kernel(target, choose(*target.device, request), request, operands);

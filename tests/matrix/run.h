@@ -37,7 +37,7 @@ Result run_kernel(Target& target, const Implementation& row, const KernelRequest
 Graph graph_of(const Op& op, const AttributesPtr& attributes, std::span<const HostTensor> inputs,
                const std::vector<bool>& known);
 
-// Every node by the first row that takes it, row-major; composites without one by their decomposition, scans turn by
+// Every node by the first row that takes it, row-major; composites without one by their decomposition, loops turn by
 // turn. The graph is bound and has no other control rows.
 Result run_graph(Target& target, const Graph& graph, std::span<const HostTensor> inputs);
 

@@ -30,10 +30,10 @@ class CpuDevice final : public Device {
   explicit CpuDevice(int threads) : pool_(ThreadPool::of_process(threads)) {
     traits_.unified = true;
     traits_.threads = pool_->threads();
-    for (const auto& family :
-         {loop_implementations(), dnnl_matmul_implementations(), loop_matmul_implementations(),
-          dnnl_convolution_implementations(), direct_convolution_implementations(), movement_implementations(),
-          axis_implementations(), indexing_implementations(), random_implementations(), pooling_implementations()}) {
+    for (const auto& family : {loop_implementations(), dnnl_matmul_implementations(), loop_matmul_implementations(),
+                               dnnl_convolution_implementations(), direct_convolution_implementations(),
+                               movement_implementations(), axis_implementations(), indexing_implementations(),
+                               random_implementations(), pooling_implementations(), detection_implementations()}) {
       table_.insert(table_.end(), family.begin(), family.end());
     }
   }

@@ -97,5 +97,6 @@ std::span<const Implementation> axis_implementations();
 std::span<const Implementation> indexing_implementations();
 std::span<const Implementation> random_implementations();
 std::span<const Implementation> pooling_implementations();
+std::span<const Implementation> detection_implementations();
 
 }  // namespace ml::cpu

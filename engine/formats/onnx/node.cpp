@@ -25,6 +25,7 @@ constexpr OperatorTable kTables[] = {
     pool_operators,
     recurrent_operators,
     reduce_operators,
+    region_operators,
     resize_operators,
     sample_operators,
     shape_operators,

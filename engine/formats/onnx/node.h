@@ -110,6 +110,7 @@ std::span<const Operator> loss_operators();
 std::span<const Operator> conv_operators();
 std::span<const Operator> pad_operators();
 std::span<const Operator> pool_operators();
+std::span<const Operator> region_operators();
 std::span<const Operator> resize_operators();
 std::span<const Operator> sample_operators();
 std::span<const Operator> generate_operators();

@@ -106,6 +106,31 @@ Results lp_pool(Node n) {
   return {root_of(average_pool(x, w.size, w.windows, true) * static_cast<double>(w.positions()), p)};
 }
 
+// Elements written where a MaxPool has found them: `indices` are places in the picture that the window makes of x,
+// which lies at the corner of a larger one when output_shape tells that.
+Results max_unpool(Node n) {
+  const Var x = n.in(0), indices = cast(n.in(1), DType::i64);
+  const Ints size = kernel_shape(n);
+  const Windows w = plain_windows(n, size);
+  std::vector<Var> shape{extent_of(x, 0), extent_of(x, 1)};
+  for (std::size_t d = 0; d < size.size(); ++d) {
+    shape.push_back((extent_of(x, static_cast<int>(d) + 2) - 1.0) * static_cast<double>(w.strides[d]) +
+                    static_cast<double>(size[d] - w.pad_low[d] - w.pad_high[d]));
+  }
+  Var elements = number_of(n.graph, 1);
+  for (const Var& extent : shape) elements = elements * extent;
+  const Var zero = scalar(n.graph, x.dtype(), 0), nothing = filled(n, zero, reshape(elements, Shape{1}));
+  const Var placed = scatter(nothing, reshaped(indices, {kUnknown}), reshaped(x, {kUnknown}), 0, Reduction::set);
+  const Var y = n.settled(reshape_to(placed, vector_of(shape), true));
+  if (!n.has(2)) return {y};
+  std::vector<Padding> more;
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    const Var wanted = cast(element(n, n.in(2), axis), DType::i64);
+    more.push_back({axis, number_of(n.graph, 0), wanted - shape[static_cast<std::size_t>(axis)]});
+  }
+  return {padded(n, y, more, "constant", zero)};
+}
+
 Ints spatial_axes(Var x) {
   Ints axes(static_cast<std::size_t>(std::max(x.rank() - 2, 0)));
   std::iota(axes.begin(), axes.end(), 2);
@@ -125,6 +150,7 @@ constexpr Operator kOperators[] = {
     {"GlobalMaxPool", 1, kAny, global_max_pool},
     {"LpPool", 1, kAny, lp_pool},
     {"MaxPool", 1, kAny, max_pool_operator},
+    {"MaxUnpool", 9, kAny, max_unpool},
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ std::span<const Op> recurrent_ops();
 std::span<const Op> norm_ops();
 std::span<const Op> random_ops();
 std::span<const Op> optimizer_ops();
+std::span<const Op> detection_ops();
 std::span<const Op> control_ops();
 
 // One line a family, so that additions merge.
@@ -46,6 +47,7 @@ inline constexpr Family kFamilies[] = {
     norm_ops,
     random_ops,
     optimizer_ops,
+    detection_ops,
     control_ops,
 };
 // clang-format on

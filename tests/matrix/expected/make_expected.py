@@ -287,6 +287,35 @@ def indexing():
     case("top_k", [s], [f64([[1, 1, 2], [-INF, 0, 5]]), np.array([[1, 3, 2], [2, 0, 3]])], k=3, axis=1, largest=False)
 
 
+# --- detection --------------------------------------------------------------------------------------------------------
+def share(a, b):
+    """Of what two boxes cover, the part that both do."""
+    low = np.maximum(np.minimum(a[:2], a[2:]), np.minimum(b[:2], b[2:]))
+    high = np.minimum(np.maximum(a[:2], a[2:]), np.maximum(b[:2], b[2:]))
+    both = np.prod(np.maximum(high - low, 0))
+    area = lambda c: abs((c[2] - c[0]) * (c[3] - c[1]))
+    return both / (area(a) + area(b) - both) if both > 0 else 0.0
+
+
+def detection():
+    random = np.random.RandomState(11)
+    corners = np.round(random.uniform(0, 8, (2, 9, 2)) * 4) / 4
+    boxes = np.concatenate([corners, corners + np.round(random.uniform(-4, 4, (2, 9, 2)) * 4) / 4], 2)
+    boxes[0, 3], boxes[0, 4] = boxes[0, 2], boxes[0, 2][[2, 1, 0, 3]]
+    scores = np.round(random.uniform(0, 1, (2, 3, 9)) * 8) / 8
+    for overlap, least, most in [(0.25, 0.125, -1), (0.5, 0.5, 3), (0.0, -1.0, 4)]:
+        k = 9 if most < 0 else most
+        indices, counts = np.zeros((2, 3, k), np.int64), np.zeros((2, 3), np.int64)
+        for b, c in np.ndindex(2, 3):
+            kept = []
+            for i in sorted(range(9), key=lambda i: (-scores[b, c, i], i)):
+                covered = any(share(boxes[b, i], boxes[b, j]) > overlap for j in kept)
+                if scores[b, c, i] > least and not covered and len(kept) < k:
+                    kept.append(i)
+            indices[b, c, :len(kept)], counts[b, c] = kept, len(kept)
+        case("non_max_suppression", [boxes, scores, f64(overlap), f64(least)], [indices, counts], most=most)
+
+
 # --- contractions -----------------------------------------------------------------------------------------------------
 def places(y, size, strides, low, dilations):
     """Where the window of output position y lies in the input, with the position in the window."""
@@ -622,6 +651,6 @@ def dynamic():
 
 
 if __name__ == "__main__":
-    for family in (elementwise, reductions, movement, indexing, convolutions, matmuls, pooling, networks, norms,
+    for family in (elementwise, reductions, movement, indexing, detection, convolutions, matmuls, pooling, networks, norms,
                    attentions, recurrences, random_numbers, optimizers, dynamic):
         family()

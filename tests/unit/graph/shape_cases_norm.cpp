@@ -1,4 +1,4 @@
-// Shape rules of softmax, losses, norms, random numbers and optimizer steps.
+// Shape rules of softmax, losses, norms, random numbers, optimizer steps and detection.
 #include "engine/graph/build_nn.h"
 #include "engine/graph/ops/norm.h"
 #include "tests/unit/graph/shape_cases.h"
@@ -155,11 +155,36 @@ const ShapeCase kOptimizer[] = {
      "! adam_update: wants an integer scalar as number of the step, got f32[]"},
 };
 
+Var suppressed(Graph& g, const char* boxes, const char* scores, std::int64_t most = kUnknown) {
+  const Var b = in(g, boxes), threshold = scalar(g, b.dtype(), 0.5);
+  return non_max_suppression(b, in(g, scores), threshold, threshold, most).indices;
+}
+const ShapeCase kDetection[] = {
+    {"non_max_suppression", [](Graph& g) { return suppressed(g, "f32[2, 9, 4]", "f32[2, 3, 9]"); },
+     "i64[2, 3, 9] i64[2, 3]"},
+    {"non_max_suppression of a few", [](Graph& g) { return suppressed(g, "f16[2, 9, 4]", "f16[2, 3, 9]", 5); },
+     "i64[2, 3, 5] i64[2, 3]"},
+    {"non_max_suppression of too few", [](Graph& g) { return suppressed(g, "f32[2, 9, 4]", "f32[2, 3, 9]", 50); },
+     "i64[2, 3, 9] i64[2, 3]"},
+    {"non_max_suppression of the unknown", [](Graph& g) { return suppressed(g, "f32[?, ?, 4]", "f32[2, ?, ?]", 5); },
+     "i64[2, ?, ?] i64[2, ?]"},
+    {"non_max_suppression of triangles", [](Graph& g) { return suppressed(g, "f32[2, 9, 6]", "f32[2, 3, 9]"); },
+     "! non_max_suppression: a box has 4 coordinates, not those of [2, 9, 6]"},
+    {"non_max_suppression with other scores", [](Graph& g) { return suppressed(g, "f32[2, 9, 4]", "f32[2, 9, 3]"); },
+     "! non_max_suppression: scores [2, 9, 3] do not fit boxes [2, 9, 4]"},
+    {"non_max_suppression of less than none",
+     [](Graph& g) { return suppressed(g, "f32[2, 9, 4]", "f32[2, 3, 9]", -3); },
+     "! non_max_suppression: cannot keep -3 boxes"},
+    {"non_max_suppression of integers", [](Graph& g) { return suppressed(g, "i32[2, 9, 4]", "i32[2, 3, 9]"); },
+     "! non_max_suppression: wants a floating dtype, got i32[2, 9, 4]"},
+};
+
 }  // namespace
 
 std::span<const ShapeCase> softmax_cases() { return kSoftmax; }
 std::span<const ShapeCase> norm_cases() { return kNorm; }
 std::span<const ShapeCase> random_cases() { return kRandom; }
 std::span<const ShapeCase> optimizer_cases() { return kOptimizer; }
+std::span<const ShapeCase> detection_cases() { return kDetection; }
 
 }  // namespace ml::test

@@ -27,9 +27,9 @@ std::string text(const TensorType& type) { return rules::text(type); }
 
 std::vector<ShapeCase> all_shape_cases() {
   std::vector<ShapeCase> all;
-  for (const auto cases :
-       {elementwise_cases(), matmul_cases(), reduce_cases(), movement_cases(), indexing_cases(), network_cases(),
-        softmax_cases(), norm_cases(), sequence_cases(), random_cases(), optimizer_cases(), control_cases()}) {
+  for (const auto cases : {elementwise_cases(), matmul_cases(), reduce_cases(), movement_cases(), indexing_cases(),
+                           network_cases(), softmax_cases(), norm_cases(), sequence_cases(), random_cases(),
+                           optimizer_cases(), detection_cases(), control_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;
