@@ -36,8 +36,9 @@ using Activation = std::function<Var(Var)>;
 struct CellFunctions {
   Activation gate = sigmoid;
   Activation candidate = tanh;
-  Activation result = tanh;                      // of lstm: h' = output result(c')
-  Activation bounded = [](Var x) { return x; };  // before each of the others
+  Activation result = tanh;  // of lstm: h' = output result(c')
+  // Before gates and candidates. ONNX's clip; as in ONNX Runtime the cell that `result` reads is not clipped.
+  Activation bounded = [](Var x) { return x; };
 };
 // Weights {r, peepholes [D, 3 H]?}: those of the input, output and forget gate. `coupled`: the forget gate is 1 less
 // the input gate.

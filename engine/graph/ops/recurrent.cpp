@@ -219,7 +219,7 @@ Cell lstm_cell(const CellFunctions& functions, bool coupled) {
     const Var input = gate(0, c);
     const Var forget = coupled ? 1.0 - input : gate(2, c);
     const Var next = forget * c + input * f.candidate(f.bounded(part(all, 3, hidden)));
-    return std::vector<Var>{gate(1, next) * f.result(f.bounded(next)), next};
+    return std::vector<Var>{gate(1, next) * f.result(next), next};
   };
 }
 
