@@ -46,6 +46,10 @@ Graph fold(const Graph& graph, const Evaluate& evaluate, std::uint64_t limit = 1
 Graph eliminate_dead_code(const Graph& graph);
 // One node for nodes with equal op, attributes and inputs.
 Graph eliminate_common_subexpressions(const Graph& graph);
+// What arithmetic does not need to be done: x * 1, two casts that lose nothing, neg of neg, a square by pow.
+Graph clean_algebra(const Graph& graph);
+// What moves twice moves once, and what would stay where it is does not move.
+Graph clean_movement(const Graph& graph);
 // Inlines `call` and replaces composites for which keep(node) is false by their decomposition, until none is left.
 using KeepRule = std::function<bool(const Graph& graph, const Node& node)>;
 Graph decompose(const Graph& graph, const KeepRule& keep);

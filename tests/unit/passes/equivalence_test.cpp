@@ -147,6 +147,8 @@ TEST_P(RandomGraphs, GiveTheSameAnswersAfterEveryPass) {
   expect(fold(graph, compute), "fold");
   expect(eliminate_dead_code(graph), "dead code");
   expect(eliminate_common_subexpressions(graph), "common subexpressions");
+  expect(clean_algebra(graph), "algebra");
+  expect(clean_movement(graph), "movement");
   expect(decompose(graph, nothing), "decompose");
   expect(fuse(decompose(graph, nothing)), "fuse");
   expect(simplify(graph, compute), "simplify");
