@@ -126,6 +126,7 @@ inline constexpr char kRank[] = "rank not implemented";
 inline constexpr char kLayout[] = "layout not implemented";
 inline constexpr char kAttribute[] = "attribute not implemented";
 inline constexpr char kSize[] = "size not implemented";
+inline constexpr char kOperand[] = "only for a constant operand";
 }  // namespace refusal
 
 struct DeviceTraits {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/backends/cpu/channels_last.h"
 #include "engine/graph/ops/convolution.h"
 
 namespace ml::cpu {
@@ -44,6 +45,18 @@ double ConvolutionRequest::flops() const {
   const auto products =
       static_cast<double>(weight.elements()) / static_cast<double>(std::max<std::int64_t>(weight[0], 1));
   return 2.0 * static_cast<double>(y->type.shape.elements()) * products;
+}
+
+void prefer_channels_last(const KernelRequest& node, std::vector<Layout>& inputs, std::vector<Layout>& outputs) {
+  const ConvolutionRequest request(node);
+  const auto set = [&](const std::vector<Operand>& operands, std::vector<Layout>& layouts) {
+    for (std::size_t i = 0; i < operands.size(); ++i) {
+      const bool activation = &operands[i] == request.x || &operands[i] == request.y;
+      layouts[i] = activation ? channels_last(operands[i].type.shape) : row_major(operands[i].type.shape);
+    }
+  };
+  set(node.inputs, inputs);
+  set(node.outputs, outputs);
 }
 
 Lines lines_of(const Shape& x, const Shape& window, int window_from, const Shape& y, const Windows& windows) {

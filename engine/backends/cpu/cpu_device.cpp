@@ -30,7 +30,9 @@ class CpuDevice final : public Device {
   explicit CpuDevice(int threads) : pool_(ThreadPool::of_process(threads)) {
     traits_.unified = true;
     traits_.threads = pool_->threads();
-    for (const auto& family : {loop_implementations(), dnnl_matmul_implementations(), loop_matmul_implementations(),
+    for (const auto& family : {loop_implementations(), panel_matmul_implementations(), dnnl_matmul_implementations(),
+                               loop_matmul_implementations(), winograd_convolution_implementations(),
+                               panel_convolution_implementations(), depthwise_convolution_implementations(),
                                dnnl_convolution_implementations(), direct_convolution_implementations(),
                                movement_implementations(), axis_implementations(), indexing_implementations(),
                                random_implementations(), pooling_implementations(), detection_implementations()}) {

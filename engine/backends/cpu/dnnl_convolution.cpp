@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/dnnl_support.h"
@@ -23,23 +24,6 @@ using Desc = dnnl::memory::desc;
 constexpr double kFlopsPerPart = 2e6;
 constexpr std::int64_t kMaxParts = 32;
 constexpr std::int64_t kMaxSums = 8;  // parts of a weight gradient: each has weights of its own
-
-std::vector<int> channels_last_order(int rank) {
-  std::vector<int> order{0};
-  for (int d = 2; d < rank; ++d) order.push_back(d);
-  order.push_back(1);
-  return order;
-}
-
-// Equal strides wherever a stride matters.
-bool lies_as(const Operand& operand, const Layout& layout) {
-  for (int d = 0; d < operand.type.shape.rank(); ++d) {
-    const auto i = static_cast<std::size_t>(d);
-    if (operand.type.shape[d] > 1 && operand.layout.strides[i] != layout.strides[i]) return false;
-  }
-  return true;
-}
-Layout channels_last(const Shape& shape) { return permuted(shape, channels_last_order(shape.rank())); }
 
 // Activations of `batch` images, with their strides written the way oneDNN recognizes them.
 Desc activation_desc(const Operand& operand, std::int64_t batch, bool last) {
@@ -362,21 +346,8 @@ std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) 
   return std::make_unique<Convolution>(request, packs);
 }
 
-// Activations channels-last, weights as they come.
-void prefer(const KernelRequest& node, std::vector<Layout>& inputs, std::vector<Layout>& outputs) {
-  const ConvolutionRequest request(node);
-  const auto set = [&](const std::vector<Operand>& operands, std::vector<Layout>& layouts) {
-    for (std::size_t i = 0; i < operands.size(); ++i) {
-      const bool activation = &operands[i] == request.x || &operands[i] == request.y;
-      layouts[i] = activation ? channels_last(operands[i].type.shape) : row_major(operands[i].type.shape);
-    }
-  };
-  set(node.inputs, inputs);
-  set(node.outputs, outputs);
-}
-
 constexpr Implementation row(const char* op) {
-  return {.op = op, .kernel = "dnnl_convolution", .refuse = refuse, .compile = compile, .prefer = prefer};
+  return {.op = op, .kernel = "dnnl_convolution", .refuse = refuse, .compile = compile, .prefer = prefer_channels_last};
 }
 constexpr Implementation widened_row(const char* op) {
   return {

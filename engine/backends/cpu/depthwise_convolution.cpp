@@ -1,0 +1,241 @@
+// Convolutions of f32 in which every channel has a window of its own (as many groups as channels and results),
+// channels-last, in one or two dimensions.
+//
+// There are few operations per element, so what counts is how often each is loaded: four results next to each other use
+// one load of the weights, for two vectors of channels at a time.
+#include <algorithm>
+#include <cstddef>
+
+#include "engine/backends/cpu/channels_last.h"
+#include "engine/backends/cpu/convolution_geometry.h"
+#include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/panel.h"
+#include "engine/backends/cpu/partition.h"
+#include "engine/backends/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/backends/cpu/depthwise_convolution.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#ifndef ML_CPU_DEPTHWISE_RUN
+#define ML_CPU_DEPTHWISE_RUN
+namespace ml::cpu {
+
+// Results next to each other whose windows have the same taps inside of the image.
+struct DepthwiseRun {
+  const float* x;               // of the first result's window: its first place, which may lie outside
+  const std::ptrdiff_t* taps;   // from there, in floats
+  const float* const* weights;  // per tap, one float a channel
+  std::size_t tap_count;
+  std::ptrdiff_t step;  // from one result's window to the next, in floats
+  float* y;
+  std::size_t results;
+  std::size_t channels;
+  const Epilogue* epilogue;  // without residual
+};
+
+}  // namespace ml::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace ml::cpu::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+constexpr std::size_t kLanes = HWY_LANES(float);
+
+HWY_INLINE V clamped(const Epilogue& e, V value) {
+  const D d;
+  if (!e.clamps) return value;
+  const V low = hn::Set(d, e.low), high = hn::Set(d, e.high);
+  value = hn::IfThenElse(hn::Lt(value, low), low, value);
+  return hn::IfThenElse(hn::Gt(value, high), high, value);
+}
+
+template <int R, int C>
+HWY_INLINE void vectors(const DepthwiseRun& run, std::size_t result, std::size_t channel) {
+  const D d;
+  const float* const x = run.x + static_cast<std::ptrdiff_t>(result) * run.step + channel;
+  V sum[R][C];
+#pragma GCC unroll 2
+  for (int c = 0; c < C; ++c) {
+    const float* const bias = run.epilogue->bias;
+    sum[0][c] = bias == nullptr ? hn::Zero(d) : hn::LoadU(d, bias + channel + static_cast<std::size_t>(c) * kLanes);
+#pragma GCC unroll 4
+    for (int r = 1; r < R; ++r) sum[r][c] = sum[0][c];
+  }
+  for (std::size_t tap = 0; tap < run.tap_count; ++tap) {
+    const float* const from = x + run.taps[tap];
+    const float* const weights = run.weights[tap] + channel;
+#pragma GCC unroll 2
+    for (int c = 0; c < C; ++c) {
+      const std::size_t at = static_cast<std::size_t>(c) * kLanes;
+      const V weight = hn::LoadU(d, weights + at);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sum[r][c] = hn::MulAdd(hn::LoadU(d, from + r * run.step + at), weight, sum[r][c]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    float* const to = run.y + (result + static_cast<std::size_t>(r)) * run.channels + channel;
+    for (int c = 0; c < C; ++c)
+      hn::StoreU(clamped(*run.epilogue, sum[r][c]), d, to + static_cast<std::size_t>(c) * kLanes);
+  }
+}
+
+template <int C>
+HWY_INLINE void line(const DepthwiseRun& run, std::size_t channel) {
+  std::size_t result = 0;
+  for (; result + 4 <= run.results; result += 4) vectors<4, C>(run, result, channel);
+  for (; result < run.results; ++result) vectors<1, C>(run, result, channel);
+}
+
+}  // namespace
+
+void run_depthwise(const DepthwiseRun& run) {
+  std::size_t channel = 0;
+  for (; channel + 2 * kLanes <= run.channels; channel += 2 * kLanes) line<2>(run, channel);
+  for (; channel + kLanes <= run.channels; channel += kLanes) line<1>(run, channel);
+  for (; channel < run.channels; ++channel) {
+    for (std::size_t result = 0; result < run.results; ++result) {
+      float sum = run.epilogue->bias == nullptr ? 0 : run.epilogue->bias[channel];
+      const float* const x = run.x + static_cast<std::ptrdiff_t>(result) * run.step + channel;
+      for (std::size_t tap = 0; tap < run.tap_count; ++tap) sum += x[run.taps[tap]] * run.weights[tap][channel];
+      if (run.epilogue->clamps && sum < run.epilogue->low) sum = run.epilogue->low;
+      if (run.epilogue->clamps && sum > run.epilogue->high) sum = run.epilogue->high;
+      run.y[result * run.channels + channel] = sum;
+    }
+  }
+  if (run.epilogue->then != nullptr) run.epilogue->then(run.y, run.y, nullptr, nullptr, run.results * run.channels);
+}
+
+}  // namespace ml::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ml::cpu {
+namespace {
+
+HWY_EXPORT(run_depthwise);
+
+constexpr double kBytesPerPart = 64e3;
+constexpr std::int64_t kMostTaps = 64;
+
+class DepthwiseConvolution final : public Kernel {
+ public:
+  DepthwiseConvolution(const KernelRequest& node, PackCache& packs) : run_(HWY_DYNAMIC_DISPATCH(run_depthwise)) {
+    const ConvolutionRequest request(node);
+    const Lines lines =
+        lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
+    down_ = lines.line[1];
+    across_ = lines.line[2];
+    channels_ = request.x->type.shape[1];
+    lines_ = request.x->type.shape[0] * down_.count;
+    const double bytes = 4.0 * static_cast<double>(lines_ * across_.count * channels_);
+    parts_ = part_count(bytes, kBytesPerPart, lines_);
+    packed_ = pack(*request.w->constant, packs);
+  }
+
+  void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan) const override {
+    const auto* const x = data_of<float>(inputs[0]);
+    auto* const y = data_of<float>(outputs[0]);
+    Epilogue epilogue;
+    if (inputs.size() == 3) epilogue.bias = data_of<float>(inputs[2]);
+    cpu_stream(stream).pool().parallel_for(parts_, [&](std::int64_t part) {
+      const Range lines = range_of(lines_, parts_, part);
+      for (std::int64_t line = lines.begin; line < lines.end; ++line) run_line(x, y, line, epilogue);
+    });
+  }
+
+ private:
+  // [tap][channel]
+  std::shared_ptr<const Buffer> pack(const ConstantData& constant, PackCache& packs) const {
+    const std::int64_t taps = down_.window * across_.window;
+    return packs.get(constant, "depthwise taps=" + std::to_string(taps), [&] {
+      auto buffer = std::make_shared<CpuBuffer>(constant.length());
+      const std::byte* const given = constant.bytes().data();
+      for (std::int64_t channel = 0; channel < channels_; ++channel) {
+        for (std::int64_t tap = 0; tap < taps; ++tap) {
+          std::copy_n(given + static_cast<std::size_t>(channel * taps + tap) * sizeof(float), sizeof(float),
+                      buffer->data() + static_cast<std::size_t>(tap * channels_ + channel) * sizeof(float));
+        }
+      }
+      return buffer;
+    });
+  }
+
+  void run_line(const float* x, float* y, std::int64_t index, const Epilogue& epilogue) const {
+    const std::int64_t image = index / down_.count, line = index % down_.count;
+    y += index * across_.count * channels_;
+    // Results whose whole window lies inside, and before and behind them each with the taps that it has.
+    const std::int64_t length = (across_.window - 1) * across_.dilation + 1;
+    const std::int64_t room = across_.extent - length + across_.pad;
+    const std::int64_t first = std::min((across_.pad + across_.stride - 1) / across_.stride, across_.count);
+    const std::int64_t last = std::clamp(room < 0 ? 0 : room / across_.stride + 1, first, across_.count);
+    for (std::int64_t column = 0; column < first; ++column)
+      run_results(x, y, image, line, {column, column + 1}, epilogue);
+    if (first < last) run_results(x, y, image, line, {first, last}, epilogue);
+    for (std::int64_t column = last; column < across_.count; ++column)
+      run_results(x, y, image, line, {column, column + 1}, epilogue);
+  }
+
+  void run_results(const float* x, float* y, std::int64_t image, std::int64_t line, Range columns,
+                   const Epilogue& epilogue) const {
+    const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
+    std::ptrdiff_t taps[kMostTaps];
+    const float* weights[kMostTaps];
+    std::size_t count = 0;
+    // The first place that there is: nothing is addressed from outside of the image.
+    const std::int64_t top = down_.first(line), left = across_.first(columns.begin);
+    const std::int64_t y0 = down_.place(line, top), x0 = across_.place(columns.begin, left);
+    for (std::int64_t a = top; a < down_.last(line); ++a) {
+      for (std::int64_t b = left; b < across_.last(columns.begin); ++b, ++count) {
+        taps[count] = ((a - top) * down_.dilation * across_.extent + (b - left) * across_.dilation) * channels_;
+        weights[count] = packed + (a * across_.window + b) * channels_;
+      }
+    }
+    const bool any = count != 0;
+    run_({any ? x + ((image * down_.extent + y0) * across_.extent + x0) * channels_ : x, taps, weights, count,
+          across_.stride * channels_, y + columns.begin * channels_, static_cast<std::size_t>(columns.size()),
+          static_cast<std::size_t>(channels_), &epilogue});
+  }
+
+  void (*run_)(const DepthwiseRun&);
+  Line down_, across_;
+  std::int64_t channels_ = 0, lines_ = 0, parts_ = 1;
+  std::shared_ptr<const Buffer> packed_;
+};
+
+const char* refuse(const KernelRequest& node) {
+  if (node.outputs[0].type.dtype != DType::f32) return refusal::kDType;
+  const ConvolutionRequest request(node);
+  if (request.empty()) return refusal::kSize;
+  if (request.w->constant == nullptr) return refusal::kOperand;
+  if (request.spatial() > 2) return refusal::kRank;
+  const std::int64_t channels = request.x->type.shape[1];
+  if (request.groups != channels || request.y->type.shape[1] != channels) return refusal::kAttribute;
+  const Shape& weight = request.w->type.shape;
+  if (weight.elements() / weight[0] > kMostTaps) return refusal::kSize;
+  return lies_channels_last(*request.x) && lies_channels_last(*request.y) ? nullptr : refusal::kLayout;
+}
+
+std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
+  return std::make_unique<DepthwiseConvolution>(request, packs);
+}
+
+constexpr Implementation kTable[] = {
+    {.op = "convolution",
+     .kernel = "depthwise_convolution",
+     .refuse = refuse,
+     .compile = compile,
+     .prefer = prefer_channels_last},
+};
+
+}  // namespace
+
+std::span<const Implementation> depthwise_convolution_implementations() { return kTable; }
+
+}  // namespace ml::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,149 @@
+#include "engine/backends/cpu/panel.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "engine/backends/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/backends/cpu/panel.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace ml::cpu::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+// With 32 vector registers 6 x 4 sums, the 4 vectors of a row of the panel and one factor fit, with 16 of them 6 x 2.
+constexpr int kRows = 6;
+constexpr int kVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+constexpr std::size_t kLanes = HWY_LANES(float);
+constexpr std::int64_t kWidth = kVectors * static_cast<std::int64_t>(kLanes);
+
+template <int R>
+HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][kVectors]) {
+  const D d;
+  const float* panel = run.panel;
+  for (std::int64_t tap = 0; tap < run.taps; ++tap) {
+    const float* row[R];
+    for (int r = 0; r < R; ++r) row[r] = run.rows[tap * R + r];
+    for (std::int64_t k = 0; k < run.depth; ++k) {
+      V factor[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) factor[v] = hn::Load(d, panel + static_cast<std::size_t>(v) * kLanes);
+      panel += kWidth;
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const V x = hn::Set(d, row[r][k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, factor[v], sum[r][v]);
+      }
+    }
+  }
+}
+
+// One vector of a row: what is added, what it is clamped to, where it goes. `n` elements of it are columns.
+HWY_INLINE void finish(const PanelRun& run, int r, std::size_t at, std::size_t n, V value) {
+  const D d;
+  float* const out = run.out[r] + at;
+  // The last columns, where they are no whole vector, are read and written beside the memory.
+  alignas(64) float few[kLanes] = {};
+  const auto read = [&](const float* from) {
+    if (n >= kLanes) return hn::LoadU(d, from);
+    std::copy_n(from, n, few);
+    return hn::Load(d, few);
+  };
+  if (run.add) value = hn::Add(value, read(out));
+  if (const Epilogue* const e = run.epilogue) {
+    if (e->bias != nullptr) value = hn::Add(value, read(e->bias + at));
+    if (e->residual != nullptr) value = hn::Add(value, read(e->residual[r] + at));
+    if (e->clamps) {
+      // NaN stays: the first operand is answered where a comparison fails.
+      const V low = hn::Set(d, e->low), high = hn::Set(d, e->high);
+      value = hn::IfThenElse(hn::Lt(value, low), low, value);
+      value = hn::IfThenElse(hn::Gt(value, high), high, value);
+    }
+  }
+  if (n >= kLanes) return hn::StoreU(value, d, out);
+  hn::Store(value, d, few);
+  std::copy_n(few, n, out);
+}
+
+template <int R>
+HWY_NOINLINE void run_rows(const PanelRun& run) {
+  const D d;
+  V sum[R][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+  }
+  multiply<R>(run, sum);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const std::size_t at = static_cast<std::size_t>(v) * kLanes;
+      const auto columns = static_cast<std::size_t>(run.columns);
+      if (at < columns) finish(run, r, at, columns - at, sum[r][v]);
+    }
+  }
+  if (run.epilogue == nullptr || run.epilogue->then == nullptr) return;
+  for (int r = 0; r < R; ++r)
+    run.epilogue->then(run.out[r], run.out[r], nullptr, nullptr, static_cast<std::size_t>(run.columns));
+}
+
+}  // namespace
+
+void run_panel(const PanelRun& run) {
+  switch (run.count) {
+    case 1: return run_rows<1>(run);
+    case 2: return run_rows<2>(run);
+    case 3: return run_rows<3>(run);
+    case 4: return run_rows<4>(run);
+    case 5: return run_rows<5>(run);
+    default: return run_rows<kRows>(run);
+  }
+}
+
+void pack_panels(const float* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t depth,
+                 std::int64_t columns, float* to) {
+  for (std::int64_t first = 0; first < columns; first += kWidth) {
+    const std::int64_t width = std::min(kWidth, columns - first);
+    for (std::int64_t k = 0; k < depth; ++k, to += kWidth) {
+      const float* const row = from + k * row_stride + first * column_stride;
+      for (std::int64_t j = 0; j < width; ++j) to[j] = row[j * column_stride];
+      std::fill(to + width, to + kWidth, 0.0f);
+    }
+  }
+}
+
+std::int64_t panel_width() { return kWidth; }
+std::int64_t panel_rows() { return kRows; }
+
+}  // namespace ml::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ml::cpu {
+namespace {
+
+HWY_EXPORT(run_panel);
+HWY_EXPORT(pack_panels);
+HWY_EXPORT(panel_width);
+HWY_EXPORT(panel_rows);
+
+}  // namespace
+
+const PanelKernel& panel_kernel() {
+  static const PanelKernel kernel{HWY_DYNAMIC_DISPATCH(panel_rows)(), HWY_DYNAMIC_DISPATCH(panel_width)(),
+                                  HWY_DYNAMIC_DISPATCH(run_panel), HWY_DYNAMIC_DISPATCH(pack_panels)};
+  return kernel;
+}
+
+}  // namespace ml::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,47 @@
+// The kernel below every product and convolution of f32: a few rows, found by address, times one panel of packed
+// columns.
+//
+// A panel is as many columns as the registers hold beside the sums: packed, row k of panel p holds the columns
+// [p * width, (p + 1) * width) of row k, zeros where there are none. Rows are given tap by tap, so that a convolution
+// is the same product with rows that lie elsewhere in the image for each tap of the window.
+#pragma once
+
+#include <cstdint>
+
+namespace ml::cpu {
+
+// What becomes of a sum before it is written: f(sum + bias + residual), where f clamps and then calls `then`.
+struct Epilogue {
+  const float* bias = nullptr;             // of the panel's columns, or null
+  const float* const* residual = nullptr;  // [count] rows that are added, or null
+  bool clamps = false;
+  float low = 0, high = 0;
+  void (*then)(void* out, const void* in, const void*, const void*, std::size_t n) = nullptr;  // in place; or null
+};
+
+struct PanelRun {
+  const float* const* rows;  // [taps][count], `depth` floats behind each
+  std::int64_t count;        // at most PanelKernel::rows
+  std::int64_t taps;
+  std::int64_t depth;
+  const float* panel;        // [taps][depth][width]
+  float* const* out;         // [count], `columns` floats each
+  std::int64_t columns;      // at most the width
+  bool add;                  // to what is there, which was not finished
+  const Epilogue* epilogue;  // null: the sums are not finished yet
+};
+
+struct PanelKernel {
+  std::int64_t rows;   // at once
+  std::int64_t width;  // columns of a panel, a multiple of the vector
+  void (*run)(const PanelRun& run);
+  // Packs the columns of [depth, columns] with these strides (in elements) into panels, depth rows each.
+  void (*pack)(const float* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t depth,
+               std::int64_t columns, float* to);
+
+  std::int64_t panels(std::int64_t columns) const { return (columns + width - 1) / width; }
+};
+// The one of this machine's instruction set.
+const PanelKernel& panel_kernel();
+
+}  // namespace ml::cpu

@@ -1,0 +1,245 @@
+// Convolutions of f32 that lie channels-last, with constant weights packed once per program into panels.
+//
+// A convolution is a product whose left rows are found by address: for each position of the window (a tap) the row of a
+// result is the channels of the place under it, or a row of zeros in the padding. Where an image has few channels, the
+// taps of one line of the window are one run of memory once the lines have their padding; such images are copied first.
+#include <algorithm>
+#include <cstring>
+
+#include "engine/backends/cpu/channels_last.h"
+#include "engine/backends/cpu/convolution_geometry.h"
+#include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/panel.h"
+#include "engine/backends/cpu/partition.h"
+
+namespace ml::cpu {
+namespace {
+
+constexpr double kFlopsPerPart = 5e5;
+constexpr std::int64_t kFewChannels = 16;
+constexpr std::int64_t kCacheBytes = 1024 * 1024;  // of weights that stay in the second-level cache
+constexpr std::int64_t kMostRows = 16;             // of any panel kernel
+
+// Channels of a group beside which a panel's width is not wasted.
+constexpr std::int64_t kLeastChannels = 4;
+
+class PanelConvolution final : public Kernel {
+ public:
+  PanelConvolution(const KernelRequest& node, PackCache& packs) : kernel_(panel_kernel()) {
+    const ConvolutionRequest request(node);
+    lines_ = lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
+    groups_ = request.groups;
+    images_ = request.x->type.shape[0];
+    channels_ = request.x->type.shape[1];
+    results_ = request.y->type.shape[1];
+    depth_ = channels_ / groups_;
+    width_ = results_ / groups_;
+    panels_ = kernel_.panels(width_);
+    taps_ = lines_.line[0].window * lines_.line[1].window * lines_.line[2].window;
+    pixels_ = lines_.line[0].count * lines_.line[1].count * lines_.line[2].count;
+    packed_ = pack(*request.w->constant, packs);
+
+    if (groups_ == 1 && channels_ < kFewChannels && lines_.line[2].window > 1 && lines_.line[2].dilation == 1)
+      join_taps();
+    zeros_.assign(static_cast<std::size_t>(depth_), 0.0f);
+    const std::int64_t tiles = (pixels_ + kernel_.rows - 1) / kernel_.rows;
+    const std::int64_t wanted = part_count(request.flops(), kFlopsPerPart * 2, 64);
+    pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, std::max<std::int64_t>(tiles / 4, 1));
+    panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
+    const std::int64_t weight_bytes =
+        taps_ * depth_ * kernel_.width * panels_ * static_cast<std::int64_t>(sizeof(float));
+    weights_stay_ = weight_bytes / panel_parts_ <= kCacheBytes;
+    table_bytes_ = aligned_size(static_cast<std::size_t>(taps_ * kernel_.rows) * sizeof(const float*));
+  }
+
+  std::size_t scratch_bytes() const override {
+    return padded_bytes_ + table_bytes_ * static_cast<std::size_t>(parts());
+  }
+
+  void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan scratch) const override {
+    ThreadPool& pool = cpu_stream(stream).pool();
+    std::byte* const memory = data_of(scratch);
+    const float* x = data_of<float>(inputs[0]);
+    if (padded_bytes_ != 0) {
+      auto* const padded = reinterpret_cast<float*>(memory);
+      const std::int64_t lines = images_ * lines_.line[0].extent * lines_.line[1].extent;
+      const std::int64_t chunks = part_count(static_cast<double>(padded_bytes_), 64e3, lines);
+      pool.parallel_for(chunks, [&](std::int64_t chunk) { pad_lines(x, padded, range_of(lines, chunks, chunk)); });
+      x = padded;
+    }
+    const Launch launch{x, data_of<float>(outputs[0]), inputs.size() == 3 ? data_of<float>(inputs[2]) : nullptr,
+                        memory + padded_bytes_};
+    pool.parallel_for(parts(), [&](std::int64_t part) { run_part(launch, part); });
+  }
+
+ private:
+  struct Launch {
+    const float* x;
+    float* y;
+    const float* bias;
+    std::byte* tables;
+  };
+  // A tile of results of one image and group.
+  struct Tile {
+    std::int64_t image, group, first, count;
+  };
+
+  std::int64_t parts() const { return images_ * groups_ * pixel_parts_ * panel_parts_; }
+
+  // From here on a line of the window is one tap, and lines of the image hold their padding.
+  void join_taps() {
+    line_length_ =
+        lines_.line[2].extent + lines_.line[2].pad + std::max<std::int64_t>(reach() - lines_.line[2].extent, 0);
+    padded_bytes_ = aligned_size(
+        static_cast<std::size_t>(images_ * lines_.line[0].extent * lines_.line[1].extent * line_length_ * channels_) *
+        sizeof(float));
+    depth_ *= lines_.line[2].window;
+    taps_ /= lines_.line[2].window;
+  }
+  // Where the last window ends, behind the image's first place.
+  std::int64_t reach() const { return lines_.line[2].place(lines_.line[2].count - 1, lines_.line[2].window - 1) + 1; }
+
+  void pad_lines(const float* from, float* to, Range lines) const {
+    const std::int64_t given = lines_.line[2].extent * channels_, before = lines_.line[2].pad * channels_;
+    const std::int64_t length = line_length_ * channels_;
+    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
+      float* const at = to + line * length;
+      std::fill(at, at + before, 0.0f);
+      std::memcpy(at + before, from + line * given, static_cast<std::size_t>(given) * sizeof(float));
+      std::fill(at + before + given, at + length, 0.0f);
+    }
+  }
+
+  std::shared_ptr<const Buffer> pack(const ConstantData& constant, PackCache& packs) const {
+    const std::string format = "convolution panels width=" + std::to_string(kernel_.width) +
+                               " groups=" + std::to_string(groups_) + " taps=" + std::to_string(taps_);
+    return packs.get(constant, format, [&] {
+      auto buffer = std::make_shared<CpuBuffer>(
+          static_cast<std::size_t>(groups_ * panels_ * taps_ * depth_ * kernel_.width) * sizeof(float));
+      const auto bytes = constant.bytes();
+      CpuBuffer aligned(bytes.size());  // constants lie at any alignment
+      std::copy(bytes.begin(), bytes.end(), aligned.data());
+      const auto* const given = reinterpret_cast<const float*>(aligned.data());
+      auto* to = reinterpret_cast<float*>(buffer->data());
+      for (std::int64_t group = 0; group < groups_; ++group) {
+        for (std::int64_t column = 0; column < width_; column += kernel_.width) {
+          const float* const from = given + (group * width_ + column) * depth_ * taps_;
+          for (std::int64_t tap = 0; tap < taps_; ++tap, to += depth_ * kernel_.width) {
+            kernel_.pack(from + tap, taps_, depth_ * taps_, depth_, std::min(kernel_.width, width_ - column), to);
+          }
+        }
+      }
+      return buffer;
+    });
+  }
+
+  void run_part(const Launch& launch, std::int64_t part) const {
+    auto* const table = reinterpret_cast<const float**>(launch.tables + static_cast<std::size_t>(part) * table_bytes_);
+    const Range panels = range_of(panels_, panel_parts_, part % panel_parts_);
+    part /= panel_parts_;
+    const Range pixels = range_of(pixels_, pixel_parts_, part % pixel_parts_, kernel_.rows);
+    part /= pixel_parts_;
+    const std::int64_t group = part % groups_, image = part / groups_;
+    const auto tile_at = [&](std::int64_t pixel) {
+      const Tile tile{image, group, pixel, std::min(kernel_.rows, pixels.end - pixel)};
+      fill_table(launch.x, tile, table);
+      return tile;
+    };
+    if (weights_stay_) {
+      for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += kernel_.rows) {
+        const Tile tile = tile_at(pixel);
+        for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) run_tile(launch, tile, panel, table);
+      }
+    } else {
+      for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+        for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += kernel_.rows)
+          run_tile(launch, tile_at(pixel), panel, table);
+      }
+    }
+  }
+
+  // Where the rows of each tap lie, for every result of the tile.
+  void fill_table(const float* x, const Tile& tile, const float** table) const {
+    const Line &outer = lines_.line[0], &down = lines_.line[1], &across = lines_.line[2];
+    const bool joined = padded_bytes_ != 0;
+    const std::int64_t length = joined ? line_length_ : across.extent;
+    const std::int64_t window = joined ? 1 : across.window;
+    x += tile.image * outer.extent * down.extent * length * channels_ + tile.group * (joined ? 0 : depth_);
+    std::int64_t column = tile.first % across.count, line = tile.first / across.count % down.count;
+    std::int64_t plane = tile.first / across.count / down.count;
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      const float** entry = table + i;
+      for (std::int64_t a = 0; a < outer.window; ++a) {
+        const std::int64_t z = outer.place(plane, a);
+        for (std::int64_t b = 0; b < down.window; ++b) {
+          const std::int64_t y = down.place(line, b);
+          const bool inside = z >= 0 && z < outer.extent && y >= 0 && y < down.extent;
+          const float* const row = inside ? x + (z * down.extent + y) * length * channels_ : nullptr;
+          for (std::int64_t c = 0; c < window; ++c, entry += tile.count) {
+            const std::int64_t at = joined ? column * across.stride : across.place(column, c);
+            *entry = inside && at >= 0 && at < length ? row + at * channels_ : zeros_.data();
+          }
+        }
+      }
+      if (++column < across.count) continue;
+      column = 0;
+      if (++line < down.count) continue;
+      line = 0;
+      ++plane;
+    }
+  }
+
+  void run_tile(const Launch& launch, const Tile& tile, std::int64_t panel, const float* const* table) const {
+    const std::int64_t column = panel * kernel_.width, result = tile.group * width_ + column;
+    float* out[kMostRows];
+    for (std::int64_t i = 0; i < tile.count; ++i)
+      out[i] = launch.y + (tile.image * pixels_ + tile.first + i) * results_ + result;
+    Epilogue epilogue;
+    if (launch.bias != nullptr) epilogue.bias = launch.bias + result;
+    const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
+    kernel_.run({table, tile.count, taps_, depth_,
+                 packed + (tile.group * panels_ + panel) * taps_ * depth_ * kernel_.width, out,
+                 std::min(kernel_.width, width_ - column), false, &epilogue});
+  }
+
+  const PanelKernel& kernel_;
+  Lines lines_;
+  std::int64_t groups_ = 1, images_ = 0, channels_ = 0, results_ = 0;
+  std::int64_t depth_ = 0, width_ = 0;  // channels and results of a group
+  std::int64_t panels_ = 0;             // of a group
+  std::int64_t taps_ = 0, pixels_ = 0;
+  std::int64_t pixel_parts_ = 1, panel_parts_ = 1;
+  bool weights_stay_ = true;
+  std::int64_t line_length_ = 0;  // with padding, where taps are joined
+  std::size_t padded_bytes_ = 0, table_bytes_ = 0;
+  std::vector<float> zeros_;
+  std::shared_ptr<const Buffer> packed_;
+};
+
+const char* refuse(const KernelRequest& node) {
+  if (node.outputs[0].type.dtype != DType::f32) return refusal::kDType;
+  const ConvolutionRequest request(node);
+  if (request.empty()) return refusal::kSize;
+  if (request.w->constant == nullptr) return refusal::kOperand;
+  if (request.x->type.shape[1] / request.groups < kLeastChannels && request.groups > 1) return refusal::kSize;
+  const bool last = lies_channels_last(*request.x) && lies_channels_last(*request.y);
+  return last ? nullptr : refusal::kLayout;
+}
+
+std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
+  return std::make_unique<PanelConvolution>(request, packs);
+}
+
+constexpr Implementation kTable[] = {
+    {.op = "convolution",
+     .kernel = "panel_convolution",
+     .refuse = refuse,
+     .compile = compile,
+     .prefer = prefer_channels_last},
+};
+
+}  // namespace
+
+std::span<const Implementation> panel_convolution_implementations() { return kTable; }
+
+}  // namespace ml::cpu

@@ -1,0 +1,165 @@
+#include "engine/backends/cpu/winograd.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "engine/backends/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "engine/backends/cpu/winograd.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace ml::cpu::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+constexpr std::size_t kLanes = HWY_LANES(float);
+
+// B^T x for the points 0, 1, -1, 2, -2 and infinity.
+HWY_INLINE void transform_image(const V (&x)[6], V (&y)[6]) {
+  const D d;
+  const V two = hn::Set(d, 2.0f), four = hn::Set(d, 4.0f), five = hn::Set(d, 5.0f);
+  const V even = hn::NegMulAdd(four, x[2], x[4]), odd = hn::NegMulAdd(four, x[1], x[3]);
+  const V near_even = hn::Sub(x[4], x[2]), near_odd = hn::Mul(two, hn::Sub(x[3], x[1]));
+  y[0] = hn::Add(hn::MulAdd(four, x[0], x[4]), hn::Neg(hn::Mul(five, x[2])));
+  y[1] = hn::Add(even, odd);
+  y[2] = hn::Sub(even, odd);
+  y[3] = hn::Add(near_even, near_odd);
+  y[4] = hn::Sub(near_even, near_odd);
+  y[5] = hn::Add(hn::MulAdd(four, x[1], x[5]), hn::Neg(hn::Mul(five, x[3])));
+}
+
+// A^T x.
+HWY_INLINE void transform_results(const V (&x)[6], V (&y)[4]) {
+  const D d;
+  const V four = hn::Set(d, 4.0f), two = hn::Set(d, 2.0f), eight = hn::Set(d, 8.0f);
+  const V sum = hn::Add(x[1], x[2]), difference = hn::Sub(x[1], x[2]);
+  const V far_sum = hn::Add(x[3], x[4]), far_difference = hn::Sub(x[3], x[4]);
+  y[0] = hn::Add(hn::Add(x[0], sum), far_sum);
+  y[1] = hn::MulAdd(two, far_difference, difference);
+  y[2] = hn::MulAdd(four, far_sum, sum);
+  y[3] = hn::Add(hn::MulAdd(eight, far_difference, difference), x[5]);
+}
+
+// Vectors of channels; the last one may hold fewer.
+struct Channels {
+  std::size_t n;
+  alignas(64) float few[kLanes] = {};
+
+  HWY_INLINE V read(const float* from) {
+    const D d;
+    if (n >= kLanes) return hn::LoadU(d, from);
+    std::copy_n(from, n, few);
+    return hn::Load(d, few);
+  }
+  HWY_INLINE void write(V value, float* to) {
+    const D d;
+    if (n >= kLanes) return hn::StoreU(value, d, to);
+    hn::Store(value, d, few);
+    std::copy_n(few, n, to);
+  }
+};
+
+}  // namespace
+
+void image_tile(const float* const* places, std::int64_t channels, float* to, std::int64_t stride) {
+  const D d;
+  for (std::int64_t c = 0; c < channels; c += static_cast<std::int64_t>(kLanes)) {
+    Channels some{static_cast<std::size_t>(channels - c)};
+    V between[6][6];
+    for (int x = 0; x < 6; ++x) {
+      V column[6], done[6];
+      for (int y = 0; y < 6; ++y) {
+        const float* const place = places[y * 6 + x];
+        column[y] = place == nullptr ? hn::Zero(d) : some.read(place + c);
+      }
+      transform_image(column, done);
+      for (int y = 0; y < 6; ++y) between[y][x] = done[y];
+    }
+    for (int y = 0; y < 6; ++y) {
+      V done[6];
+      transform_image(between[y], done);
+      for (int x = 0; x < 6; ++x) some.write(done[x], to + (y * 6 + x) * stride + c);
+    }
+  }
+}
+
+void result_tile(const float* from, std::int64_t stride, std::int64_t channels, float* const* out,
+                 const Epilogue& epilogue) {
+  const D d;
+  for (std::int64_t c = 0; c < channels; c += static_cast<std::int64_t>(kLanes)) {
+    Channels some{static_cast<std::size_t>(channels - c)};
+    V between[4][6];
+    for (int x = 0; x < 6; ++x) {
+      V column[6], done[4];
+      for (int y = 0; y < 6; ++y) column[y] = some.read(from + (y * 6 + x) * stride + c);
+      transform_results(column, done);
+      for (int y = 0; y < 4; ++y) between[y][x] = done[y];
+    }
+    const V bias = epilogue.bias == nullptr ? hn::Zero(d) : some.read(epilogue.bias + c);
+    for (int y = 0; y < 4; ++y) {
+      V done[4];
+      transform_results(between[y], done);
+      for (int x = 0; x < 4; ++x) {
+        float* const at = out[y * 4 + x];
+        if (at == nullptr) continue;
+        V value = hn::Add(done[x], bias);
+        if (epilogue.residual != nullptr) value = hn::Add(value, some.read(epilogue.residual[y * 4 + x] + c));
+        if (epilogue.clamps) {
+          const V low = hn::Set(d, epilogue.low), high = hn::Set(d, epilogue.high);
+          value = hn::IfThenElse(hn::Lt(value, low), low, value);
+          value = hn::IfThenElse(hn::Gt(value, high), high, value);
+        }
+        some.write(value, at + c);
+      }
+    }
+  }
+  if (epilogue.then == nullptr) return;
+  for (int i = 0; i < 16; ++i) {
+    if (out[i] != nullptr) epilogue.then(out[i], out[i], nullptr, nullptr, static_cast<std::size_t>(channels));
+  }
+}
+
+}  // namespace ml::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ml::cpu {
+namespace {
+
+HWY_EXPORT(image_tile);
+HWY_EXPORT(result_tile);
+
+}  // namespace
+
+const WinogradKernel& winograd_kernel() {
+  static const WinogradKernel kernel{HWY_DYNAMIC_DISPATCH(image_tile), HWY_DYNAMIC_DISPATCH(result_tile)};
+  return kernel;
+}
+
+void winograd_weights(const float (&window)[9], float (&products)[kWinogradProducts]) {
+  constexpr double kG[6][3] = {{1.0 / 4, 0, 0},
+                               {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                               {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                               {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                               {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                               {0, 0, 1}};
+  double between[6][3];
+  for (int y = 0; y < 6; ++y) {
+    for (int x = 0; x < 3; ++x)
+      between[y][x] = kG[y][0] * window[x] + kG[y][1] * window[3 + x] + kG[y][2] * window[6 + x];
+  }
+  for (int y = 0; y < 6; ++y) {
+    for (int x = 0; x < 6; ++x) {
+      products[y * 6 + x] =
+          static_cast<float>(between[y][0] * kG[x][0] + between[y][1] * kG[x][1] + between[y][2] * kG[x][2]);
+    }
+  }
+}
+
+}  // namespace ml::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,205 @@
+// 3x3 convolutions of f32 with stride 1 by Winograd's algorithm, channels-last, with constant weights transformed and
+// packed once per program.
+//
+// A part takes tiles in blocks that stay in the second-level cache: it transforms the image under a block, multiplies
+// for each of the 36 products the block's channels with that product's panels, and transforms the sums into results.
+#include <algorithm>
+
+#include "engine/backends/cpu/channels_last.h"
+#include "engine/backends/cpu/convolution_geometry.h"
+#include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/panel.h"
+#include "engine/backends/cpu/partition.h"
+#include "engine/backends/cpu/winograd.h"
+
+namespace ml::cpu {
+namespace {
+
+constexpr double kFlopsPerPart = 1e6;  // of the direct convolution
+constexpr std::int64_t kBlockBytes = 1024 * 1024;
+constexpr std::int64_t kMostRows = 16;  // of any panel kernel
+// Below these the transforms, or weights that are read for too few tiles, cost more than is saved.
+constexpr std::int64_t kLeastChannels = 32;
+constexpr std::int64_t kLeastTiles = 12;
+
+std::int64_t tiles_along(const Line& line) { return (line.count + kWinogradResults - 1) / kWinogradResults; }
+
+class WinogradConvolution final : public Kernel {
+ public:
+  WinogradConvolution(const KernelRequest& node, PackCache& packs)
+      : panel_(panel_kernel()), winograd_(winograd_kernel()) {
+    const ConvolutionRequest request(node);
+    const Lines lines =
+        lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
+    down_ = lines.line[1];
+    across_ = lines.line[2];
+    channels_ = request.x->type.shape[1];
+    results_ = request.y->type.shape[1];
+    panels_ = panel_.panels(results_);
+    tiles_ = request.x->type.shape[0] * tiles_along(down_) * tiles_along(across_);
+    const std::int64_t tile_bytes =
+        kWinogradProducts * (channels_ + results_) * static_cast<std::int64_t>(sizeof(float));
+    block_ = std::max<std::int64_t>(kBlockBytes / tile_bytes / panel_.rows, 1) * panel_.rows;
+    parts_ = part_count(request.flops(), kFlopsPerPart, (tiles_ + panel_.rows - 1) / panel_.rows);
+    block_ = std::min(block_, (tiles_ / parts_ + panel_.rows) / panel_.rows * panel_.rows);
+    packed_ = pack(*request.w->constant, packs);
+  }
+
+  std::size_t scratch_bytes() const override {
+    return static_cast<std::size_t>(parts_) * (image_bytes() + result_bytes());
+  }
+
+  void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan scratch) const override {
+    const auto* const x = data_of<float>(inputs[0]);
+    auto* const y = data_of<float>(outputs[0]);
+    Epilogue epilogue;
+    if (inputs.size() == 3) epilogue.bias = data_of<float>(inputs[2]);
+    cpu_stream(stream).pool().parallel_for(parts_, [&](std::int64_t part) {
+      std::byte* const memory = data_of(scratch) + static_cast<std::size_t>(part) * (image_bytes() + result_bytes());
+      auto* const image = reinterpret_cast<float*>(memory);
+      auto* const sums = reinterpret_cast<float*>(memory + image_bytes());
+      const Range tiles = range_of(tiles_, parts_, part, panel_.rows);
+      for (std::int64_t from = tiles.begin; from < tiles.end; from += block_) {
+        const Range block{from, std::min(from + block_, tiles.end)};
+        for (std::int64_t tile = block.begin; tile < block.end; ++tile)
+          transform_image(x, tile, image + (tile - from) * channels_);
+        multiply(image, sums, block.size());
+        for (std::int64_t tile = block.begin; tile < block.end; ++tile)
+          transform_results(sums + (tile - from) * results_, tile, y, epilogue);
+      }
+    });
+  }
+
+ private:
+  std::size_t image_bytes() const {
+    return aligned_size(static_cast<std::size_t>(kWinogradProducts * block_ * channels_) * sizeof(float));
+  }
+  std::size_t result_bytes() const {
+    return aligned_size(static_cast<std::size_t>(kWinogradProducts * block_ * results_) * sizeof(float));
+  }
+
+  std::shared_ptr<const Buffer> pack(const ConstantData& constant, PackCache& packs) const {
+    return packs.get(constant, "winograd panels width=" + std::to_string(panel_.width), [&] {
+      const std::int64_t product_floats = panels_ * channels_ * panel_.width;
+      auto buffer =
+          std::make_shared<CpuBuffer>(static_cast<std::size_t>(kWinogradProducts * product_floats) * sizeof(float));
+      auto* const packed = reinterpret_cast<float*>(buffer->data());  // zeroed
+      const auto bytes = constant.bytes();
+      for (std::int64_t result = 0; result < results_; ++result) {
+        for (std::int64_t channel = 0; channel < channels_; ++channel) {
+          float window[9], products[kWinogradProducts];
+          std::copy_n(bytes.begin() + (result * channels_ + channel) * static_cast<std::int64_t>(sizeof window),
+                      sizeof window, reinterpret_cast<std::byte*>(window));
+          winograd_weights(window, products);
+          float* to = packed + (result / panel_.width * channels_ + channel) * panel_.width + result % panel_.width;
+          for (const float product : products) {
+            *to = product;
+            to += product_floats;
+          }
+        }
+      }
+      return buffer;
+    });
+  }
+
+  // Of a tile: its image, and the first line and column of its results.
+  struct Place {
+    std::int64_t image, line, column;
+  };
+  Place place_of(std::int64_t tile) const {
+    const std::int64_t columns = tiles_along(across_), lines = tiles_along(down_);
+    return {tile / columns / lines, tile / columns % lines * kWinogradResults, tile % columns * kWinogradResults};
+  }
+
+  void transform_image(const float* x, std::int64_t tile, float* to) const {
+    const Place place = place_of(tile);
+    const float* places[kWinogradProducts];
+    for (std::int64_t i = 0; i < kWinogradProducts; ++i) {
+      const std::int64_t line = place.line - down_.pad + i / kWinogradPlaces;
+      const std::int64_t column = place.column - across_.pad + i % kWinogradPlaces;
+      const bool inside = line >= 0 && line < down_.extent && column >= 0 && column < across_.extent;
+      places[i] = inside ? x + ((place.image * down_.extent + line) * across_.extent + column) * channels_ : nullptr;
+    }
+    winograd_.image(places, channels_, to, block_ * channels_);
+  }
+
+  void multiply(const float* image, float* sums, std::int64_t tiles) const {
+    const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
+    const float* rows[kMostRows];
+    float* out[kMostRows];
+    for (std::int64_t product = 0; product < kWinogradProducts; ++product) {
+      for (std::int64_t panel = 0; panel < panels_; ++panel) {
+        const std::int64_t column = panel * panel_.width;
+        PanelRun run{rows,
+                     0,
+                     1,
+                     channels_,
+                     packed + (product * panels_ + panel) * channels_ * panel_.width,
+                     out,
+                     std::min(panel_.width, results_ - column),
+                     false,
+                     nullptr};
+        for (std::int64_t tile = 0; tile < tiles; tile += panel_.rows) {
+          run.count = std::min(panel_.rows, tiles - tile);
+          for (std::int64_t i = 0; i < run.count; ++i) {
+            rows[i] = image + (product * block_ + tile + i) * channels_;
+            out[i] = sums + (product * block_ + tile + i) * results_ + column;
+          }
+          panel_.run(run);
+        }
+      }
+    }
+  }
+
+  void transform_results(const float* from, std::int64_t tile, float* y, const Epilogue& epilogue) const {
+    const Place place = place_of(tile);
+    float* out[kWinogradResults * kWinogradResults];
+    for (std::int64_t i = 0; i < kWinogradResults * kWinogradResults; ++i) {
+      const std::int64_t line = place.line + i / kWinogradResults, column = place.column + i % kWinogradResults;
+      const bool inside = line < down_.count && column < across_.count;
+      out[i] = inside ? y + ((place.image * down_.count + line) * across_.count + column) * results_ : nullptr;
+    }
+    winograd_.results(from, block_ * results_, results_, out, epilogue);
+  }
+
+  const PanelKernel& panel_;
+  const WinogradKernel& winograd_;
+  Line down_, across_;
+  std::int64_t channels_ = 0, results_ = 0, panels_ = 0;
+  std::int64_t tiles_ = 0, block_ = 0, parts_ = 1;
+  std::shared_ptr<const Buffer> packed_;
+};
+
+const char* refuse(const KernelRequest& node) {
+  if (node.outputs[0].type.dtype != DType::f32) return refusal::kDType;
+  const ConvolutionRequest request(node);
+  if (request.empty()) return refusal::kSize;
+  if (request.w->constant == nullptr) return refusal::kOperand;
+  if (request.spatial() != 2) return refusal::kRank;
+  const Shape& weight = request.w->type.shape;
+  const bool plain = request.groups == 1 && weight[2] == 3 && weight[3] == 3 && request.windows.strides == Ints{1, 1} &&
+                     request.windows.dilations == Ints{1, 1};
+  if (!plain) return refusal::kAttribute;
+  const Lines lines = lines_of(request.x->type.shape, weight, 2, request.y->type.shape, request.windows);
+  const std::int64_t tiles = request.x->type.shape[0] * tiles_along(lines.line[1]) * tiles_along(lines.line[2]);
+  if (weight[0] < kLeastChannels || weight[1] < kLeastChannels || tiles < kLeastTiles) return refusal::kSize;
+  return lies_channels_last(*request.x) && lies_channels_last(*request.y) ? nullptr : refusal::kLayout;
+}
+
+std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
+  return std::make_unique<WinogradConvolution>(request, packs);
+}
+
+constexpr Implementation kTable[] = {
+    {.op = "convolution",
+     .kernel = "winograd_convolution",
+     .refuse = refuse,
+     .compile = compile,
+     .prefer = prefer_channels_last},
+};
+
+}  // namespace
+
+std::span<const Implementation> winograd_convolution_implementations() { return kTable; }
+
+}  // namespace ml::cpu

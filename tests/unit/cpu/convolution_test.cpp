@@ -1,0 +1,137 @@
+// The convolution and product kernels for constant weights, against sums in f64: sizes that leave rests everywhere, and
+// which kernel takes what.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+
+#include "engine/graph/build_nn.h"
+#include "engine/passes/passes.h"
+#include "engine/runtime/devices.h"
+#include "engine/runtime/evaluate.h"
+#include "engine/runtime/plan.h"
+#include "engine/runtime/resources.h"
+
+namespace ml {
+namespace {
+
+using Floats = std::vector<float>;
+
+struct Case {
+  const char* name;
+  const char* kernel;
+  std::int64_t images, channels, height, width, results, window, stride, pad, dilation, groups;
+  bool bias;
+  double ulps;  // of the sum of the products' magnitudes
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+constexpr Case kCases[] = {
+    {"pointwise", "panel_convolution", 2, 40, 9, 7, 70, 1, 1, 0, 1, 1, true, 4},
+    {"pointwise_strided", "panel_convolution", 1, 24, 9, 11, 65, 1, 2, 0, 1, 1, false, 4},
+    {"three", "panel_convolution", 1, 24, 10, 9, 20, 3, 1, 1, 1, 1, true, 4},
+    {"three_strided", "panel_convolution", 2, 33, 15, 14, 66, 3, 2, 1, 1, 1, true, 4},
+    {"dilated", "panel_convolution", 1, 17, 16, 15, 30, 3, 1, 2, 2, 1, true, 4},
+    {"few_channels", "panel_convolution", 2, 3, 33, 31, 40, 7, 2, 3, 1, 1, true, 4},
+    {"one_channel", "panel_convolution", 1, 1, 12, 13, 5, 5, 1, 0, 1, 1, false, 4},
+    {"wide_padding", "panel_convolution", 1, 4, 3, 2, 6, 3, 1, 4, 1, 1, true, 4},
+    {"groups", "panel_convolution", 1, 24, 9, 9, 36, 3, 1, 1, 1, 4, true, 4},
+    {"many_weights", "panel_convolution", 1, 300, 5, 4, 500, 3, 1, 1, 1, 1, true, 4},
+    {"depthwise", "depthwise_convolution", 2, 67, 13, 12, 67, 3, 1, 1, 1, 67, true, 4},
+    {"depthwise_strided", "depthwise_convolution", 1, 32, 14, 15, 32, 5, 2, 2, 1, 32, false, 4},
+    {"depthwise_dilated", "depthwise_convolution", 1, 20, 9, 8, 20, 3, 1, 2, 2, 20, true, 4},
+    {"depthwise_narrow", "depthwise_convolution", 1, 16, 4, 2, 16, 5, 1, 2, 1, 16, true, 4},
+    {"winograd", "winograd_convolution", 1, 64, 28, 27, 70, 3, 1, 1, 1, 1, true, 32},
+    {"winograd_batch", "winograd_convolution", 3, 33, 14, 13, 40, 3, 1, 1, 1, 1, false, 32},
+    {"winograd_valid", "winograd_convolution", 1, 48, 30, 18, 64, 3, 1, 0, 1, 1, true, 32},
+};
+
+class Convolutions : public testing::TestWithParam<Case> {};
+
+std::uint64_t seed() {
+  const char* const given = std::getenv("ML_TEST_SEED");
+  return given == nullptr ? 1 : std::strtoull(given, nullptr, 0);
+}
+
+Floats draw(std::size_t count, std::mt19937_64& random) {
+  Floats values(count);
+  for (float& value : values) value = std::uniform_real_distribution<float>(-1, 1)(random);
+  return values;
+}
+
+TEST_P(Convolutions, AreTheSumsThatTheyStandFor) {
+  const Case& c = GetParam();
+  SCOPED_TRACE("ML_TEST_SEED=" + std::to_string(seed()));
+  std::mt19937_64 random(seed());
+  const std::int64_t depth = c.channels / c.groups, reach = (c.window - 1) * c.dilation + 1;
+  const std::int64_t lines = (c.height + 2 * c.pad - reach) / c.stride + 1;
+  const std::int64_t columns = (c.width + 2 * c.pad - reach) / c.stride + 1;
+  const Floats x = draw(static_cast<std::size_t>(c.images * c.channels * c.height * c.width), random);
+  const Floats w = draw(static_cast<std::size_t>(c.results * depth * c.window * c.window), random);
+  const Floats bias = draw(static_cast<std::size_t>(c.results), random);
+
+  Graph graph;
+  const auto weights = [&graph](const Shape& shape, const Floats& values) {
+    return constant(graph, make_constant(DType::f32, shape, std::as_bytes(std::span(values))));
+  };
+  const Shape image{c.images, c.channels, c.height, c.width};
+  const Windows windows{{c.stride, c.stride}, {c.pad, c.pad}, {c.pad, c.pad}, {c.dilation, c.dilation}};
+  output("y", convolution(input(graph, "x", DType::f32, image), weights({c.results, depth, c.window, c.window}, w),
+                          c.bias ? weights({c.results}, bias) : Var{}, windows, c.groups));
+  Floats first;
+  for (const int threads : {1, 2, 3}) {
+    const std::unique_ptr<Device> device = runtime::create_device("cpu", threads);
+    runtime::ProgramResources resources(*device);
+    const passes::Evaluate fold = runtime::reference_evaluate();
+    const auto plan = runtime::make_staged_plan(graph, resources, {fold});
+    ASSERT_NE(plan->describe().find(c.kernel), std::string::npos) << plan->describe();
+    runtime::StreamContext context(*device);
+    const auto bytes = std::as_bytes(std::span(x));
+    const HostTensor result =
+        runtime::run_plan(*plan, context, std::vector{HostTensor{DType::f32, image, {bytes.begin(), bytes.end()}}})[0];
+    ASSERT_EQ(result.shape, (Shape{c.images, c.results, lines, columns}));
+    Floats got(result.bytes.size() / sizeof(float));
+    std::memcpy(got.data(), result.bytes.data(), result.bytes.size());
+    if (!first.empty()) {
+      EXPECT_EQ(std::memcmp(first.data(), got.data(), result.bytes.size()), 0) << threads << " threads: other bits";
+      continue;
+    }
+    first = got;
+  }
+  std::size_t at = 0;
+  double worst = 0;
+  for (std::int64_t n = 0; n < c.images; ++n) {
+    for (std::int64_t k = 0; k < c.results; ++k) {
+      for (std::int64_t i = 0; i < lines; ++i) {
+        for (std::int64_t j = 0; j < columns; ++j, ++at) {
+          double sum = c.bias ? static_cast<double>(bias[static_cast<std::size_t>(k)]) : 0, magnitude = std::abs(sum);
+          for (std::int64_t d = 0; d < depth; ++d) {
+            const std::int64_t channel = k / (c.results / c.groups) * depth + d;
+            for (std::int64_t a = 0; a < c.window; ++a) {
+              for (std::int64_t b = 0; b < c.window; ++b) {
+                const std::int64_t p = i * c.stride - c.pad + a * c.dilation, q = j * c.stride - c.pad + b * c.dilation;
+                if (p < 0 || q < 0 || p >= c.height || q >= c.width) continue;
+                const double product =
+                    static_cast<double>(
+                        x[static_cast<std::size_t>(((n * c.channels + channel) * c.height + p) * c.width + q)]) *
+                    static_cast<double>(w[static_cast<std::size_t>(((k * depth + d) * c.window + a) * c.window + b)]);
+                sum += product;
+                magnitude += std::abs(product);
+              }
+            }
+          }
+          worst = std::max(worst, std::abs(static_cast<double>(first[at]) - sum) / (magnitude * 0x1p-23 + 1e-30));
+        }
+      }
+    }
+  }
+  EXPECT_LE(worst, c.ulps);
+  RecordProperty("ulps", std::to_string(worst));
+}
+INSTANTIATE_TEST_SUITE_P(Cases, Convolutions, testing::ValuesIn(kCases),
+                         [](const auto& instance) { return instance.param.name; });
+
+}  // namespace
+}  // namespace ml
