@@ -109,8 +109,9 @@ Var concat(std::span<const Var> parts, std::int64_t axis);
 Var slice(Var x, Ints starts, Ints ends, Ints strides = {});  // per dim, as NumPy clamps them; strides positive
 Var pad(Var x, Ints low, Ints high, double value = 0);        // per dim, non-negative
 Var reverse(Var x, Ints axes);
-Var squeeze(Var x, Ints axes);    // a reshape
-Var unsqueeze(Var x, Ints axes);  // a reshape; axes of the result
+Var bit_cast(Var x, DType dtype);  // the same bits as another dtype of their width
+Var squeeze(Var x, Ints axes);     // a reshape
+Var unsqueeze(Var x, Ints axes);   // a reshape; axes of the result
 Var iota(Graph& graph, DType dtype, const Shape& shape, std::int64_t axis);
 
 // ops/indexing.cpp. Indices are i32 or i64, negative ones count from the end; out of range reads zero or drops the

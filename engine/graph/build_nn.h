@@ -66,6 +66,10 @@ struct Suppression {
 };
 Suppression non_max_suppression(Var boxes, Var scores, Var overlap, Var least, std::int64_t most = kUnknown);
 
+// ops/fourier.cpp. x [..., n, 1] (real) or [..., n, 2] (pairs of real and imaginary part) -> [..., n, 2], or the first
+// n / 2 + 1 frequencies. The inverse is divided by n.
+Var dft(Var x, bool inverse = false, bool onesided = false);
+
 // ops/random.cpp. `state` is a u64[2] (key, counter); the one that comes back goes into the next call.
 struct RandomNumbers {
   Var values, state;

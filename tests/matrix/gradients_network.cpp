@@ -33,6 +33,8 @@ GraphPtr body(std::initializer_list<Shape> shapes, Vars (*build)(Parameters)) {
   return graph;
 }
 
+Var square_of(Var x) { return x * x; }
+
 GraphPtr product_and_sine() {
   return body({{2}, {2}}, [](Parameters x) -> Vars { return {x[0] * x[1], sin(x[0])}; });
 }
@@ -59,6 +61,12 @@ Vars recurrent(Graph& graph, Parameters x) {
 }
 
 const GradientCase kCases[] = {
+    {"dft", {{{2, 5, 2}}}, [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0]))}; }},
+    {"dft of real numbers, onesided",
+     {{{6, 1}}},
+     [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0], false, true))}; }},
+    {"dft inverse, by factors", {{{70, 2}}}, [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0], true))}; }},
+    {"dft of nothing", {{{0, 2}}}, [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0]))}; }},
     {"softmax", {{{2, 3, 2}}}, [](Graph&, Parameters x) -> Vars { return {softmax(x[0], 1)}; }},
     {"log_softmax", {{{2, 3}}}, [](Graph&, Parameters x) -> Vars { return {log_softmax(x[0])}; }},
     {"cross_entropy",

@@ -44,6 +44,18 @@ std::function<AttributesPtr(DType)> counted(const Shape& shape, std::int64_t axi
     return attributes;
   };
 }
+// Another dtype of the same width: numbers become unsigned integers, and those floats.
+AttributesPtr as_bits(DType dtype) {
+  const bool plain = is_floating(dtype) || is_signed(dtype) || dtype == DType::boolean;
+  auto attributes = std::make_shared<DTypeAttributes>();
+  switch (dtype_size(dtype)) {
+    case 1: attributes->dtype = plain ? DType::u8 : DType::i8; break;
+    case 2: attributes->dtype = plain ? DType::u16 : DType::bf16; break;
+    case 4: attributes->dtype = plain ? DType::u32 : DType::f32; break;
+    default: attributes->dtype = plain ? DType::u64 : DType::f64; break;
+  }
+  return attributes;
+}
 // The value of a constant is among its attributes.
 std::function<AttributesPtr(DType)> valued(const Shape& shape) {
   return [=](DType dtype) {
@@ -109,6 +121,11 @@ std::vector<OpSamples> movement_samples() {
         {"outermost", {{{1, 5}}, {{2, 5}}}, along(0)},
         {"innermost", {{{5, 1}}, {{5, 2}}}, along(1)},
         {"large", {{kLarge}, {kLarge}}, along(0)}}},
+      {"bit_cast",
+       {{"scalar", {{kScalar}}, as_bits},
+        {"empty", {{kEmpty}}, as_bits},
+        {"odd", {{kOdd, Fill::special}}, as_bits},
+        {"large", {{kLarge}}, as_bits}}},
       {"iota",
        {{"empty", {}, counted(kEmpty, 0)},
         {"odd", {}, counted(kOdd, 1)},

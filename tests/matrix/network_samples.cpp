@@ -1,5 +1,6 @@
 // Softmax, losses, norms, detection, random numbers and optimizer steps.
 #include "engine/graph/ops/detection.h"
+#include "engine/graph/ops/fourier.h"
 #include "engine/graph/ops/norm.h"
 #include "engine/graph/ops/optimizer.h"
 #include "engine/graph/ops/random.h"
@@ -145,6 +146,30 @@ std::vector<Sample> inference(const std::vector<Normalized>& all) {
   return samples;
 }
 
+auto transformed(bool inverse, bool onesided) {
+  return with<FourierAttributes>([=](FourierAttributes& a) {
+    a.inverse = inverse;
+    a.onesided = onesided;
+  });
+}
+// One product, factors, a prime that is a product all the same, and a convolution.
+std::vector<Sample> dft() {
+  std::vector<Sample> samples = {
+      {"one", {{{1, 1}}}, transformed(false, false)},
+      {"of nothing", {{{0, 2}}}, transformed(false, true)},
+      {"none of them", {{{0, 5, 2}}}, transformed(true, false)},
+      {"large", {{{17, 263, 2}}}, transformed(false, true)},
+  };
+  for (const std::int64_t n : {2, 7, 64, 96, 131, 1280, 277}) {
+    const std::string label = std::to_string(n);
+    samples.push_back({label + " real", {{{3, n, 1}}}, transformed(false, true)});
+    samples.push_back({label + " real, all", {{{3, n, 1}}}, transformed(false, false)});
+    samples.push_back({label + " complex", {{{2, n, 2}}}, transformed(false, false)});
+    samples.push_back({label + " inverse", {{{2, n, 2}}}, transformed(true, false)});
+  }
+  return samples;
+}
+
 const Input kState{{2}, Fill::any, DType::u64, 1, {}};
 
 std::vector<Sample> random_bits() {
@@ -227,6 +252,7 @@ std::vector<OpSamples> network_samples() {
       {"layer_norm_gradient", backward(layers())},
       {"group_norm", forward(groups())},
       {"group_norm_gradient", backward(groups())},
+      {"dft", dft()},
       {"random_bits", random_bits()},
       {"random_uniform", random_numbers()},
       {"random_normal", random_numbers()},

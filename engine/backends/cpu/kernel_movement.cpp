@@ -163,6 +163,11 @@ std::unique_ptr<Kernel> compile_reshape(const KernelRequest& request, PackCache&
   return compile_moves({{0, Copy(y.type.dtype, flat, {1}, 0, {1}, 0)}});
 }
 
+std::unique_ptr<Kernel> compile_bit_cast(const KernelRequest& request, PackCache&) {
+  const Operand &x = request.inputs[0], &y = request.outputs[0];
+  return compile_moves({{0, Copy(y.type.dtype, y.type.shape, strides_of(x), 0, strides_of(y), 0)}});
+}
+
 std::unique_ptr<Kernel> compile_constant(const KernelRequest& request, PackCache&) {
   return make_kernel([value = request.as<ConstantAttributes>().value](CpuStream&, Spans, Spans outputs, std::byte*) {
     std::ranges::copy(value->bytes(), data_of(outputs[0]));
@@ -178,6 +183,7 @@ constexpr Implementation kTable[] = {
     {.op = "concat", .kernel = "copy", .refuse = nullptr, .compile = compile_concat},
     {.op = "pad", .kernel = "copy", .refuse = nullptr, .compile = compile_pad},
     {.op = "iota", .kernel = "copy", .refuse = nullptr, .compile = compile_iota},
+    {.op = "bit_cast", .kernel = "copy", .refuse = nullptr, .compile = compile_bit_cast},
 };
 
 }  // namespace

@@ -100,11 +100,14 @@ void iota(const Call& call) {
   store(call.outputs[0], values);
 }
 
+void bit_cast(const Call& call) { store_bits(call.outputs[0], load_bits(call.inputs[0])); }
+
 constexpr Row kRows[] = {
     {"reshape", reshape},     {"broadcast_to", broadcast_to},
     {"transpose", transpose}, {"slice", slice},
     {"reverse", reverse},     {"pad", pad},
     {"concat", concat},       {"iota", iota},
+    {"bit_cast", bit_cast},
 };
 
 }  // namespace

@@ -16,11 +16,14 @@ namespace {
 constexpr OperatorTable kTables[] = {
     attention_operators,
     conv_operators,
+    einsum_operators,
     generate_operators,
     index_operators,
     loss_operators,
     math_operators,
+    matrix_operators,
     nn_operators,
+    normalize_operators,
     pad_operators,
     pool_operators,
     recurrent_operators,
@@ -28,7 +31,10 @@ constexpr OperatorTable kTables[] = {
     region_operators,
     resize_operators,
     sample_operators,
+    select_operators,
     shape_operators,
+    signal_operators,
+    text_operators,
 };
 // clang-format on
 

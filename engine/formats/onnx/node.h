@@ -116,6 +116,12 @@ std::span<const Operator> sample_operators();
 std::span<const Operator> generate_operators();
 std::span<const Operator> attention_operators();
 std::span<const Operator> recurrent_operators();
+std::span<const Operator> einsum_operators();
+std::span<const Operator> matrix_operators();
+std::span<const Operator> normalize_operators();
+std::span<const Operator> select_operators();
+std::span<const Operator> signal_operators();
+std::span<const Operator> text_operators();
 
 // Every table; find_operator walks them.
 using OperatorTable = std::span<const Operator> (*)();

@@ -100,6 +100,26 @@ Results scatter_nd(Node n) {
   return {shaped(n, rows, extents_of(x))};
 }
 
+// Of each sequence of the batch the first sequence_lens elements backwards, what is behind them as it is.
+Results reverse_sequence(Node n) {
+  const Var x = n.in(0);
+  const std::int64_t batch = n.integer("batch_axis", 1), time = n.integer("time_axis", 0);
+  if (x.rank() < 2 || batch < 0 || batch > 1 || time != 1 - batch)
+    n.invalid("batch_axis " + std::to_string(batch) + " and time_axis " + std::to_string(time) + " of " +
+              x.shape().str());
+  const auto along = [&x](Var line, std::int64_t axis) {
+    Ints others;
+    for (int i = 0; i < x.rank(); ++i) {
+      if (i != axis) others.push_back(i);
+    }
+    return unsqueeze(line, others);
+  };
+  const Var length = along(cast(n.in(1), DType::i64), batch);
+  const Var at = along(count_up(n, extent_of(x, static_cast<int>(time)), DType::i64), time);
+  const Var from = select(lt(at, length), length - 1.0 - at, at);
+  return {gather_elements(x, n.settled(expand_to(from, shape_of(x))), time)};
+}
+
 // Element b of the batch writes `updates` along the axis from write_indices[b] on, around the end where it is circular.
 Results tensor_scatter(Node n) {
   const Var x = n.in(0), updates = n.in(1);
@@ -140,6 +160,7 @@ constexpr Operator kOperators[] = {
     {"Gather", 1, kAny, gather_operator},
     {"GatherElements", 11, kAny, gather_elements_operator},
     {"GatherND", 11, kAny, gather_nd},
+    {"ReverseSequence", 10, kAny, reverse_sequence},
     {"Scatter", 9, 10, scatter_elements_operator},
     {"ScatterElements", 11, kAny, scatter_elements_operator},
     {"ScatterND", 11, kAny, scatter_nd},

@@ -56,6 +56,14 @@ Results bit_shift(Node n) {
 Results cast_to(Node n) { return {cast(n.in(0), n.dtype("to", DType::f32))}; }
 Results cast_like(Node n) { return {cast(n.in(0), n.in(1).dtype())}; }
 
+// The bits as they are, but for booleans, of which there are only two.
+Results bit_cast_operator(Node n) {
+  const Var x = n.in(0);
+  const DType to = n.dtype("to", x.dtype());
+  if (to != DType::boolean || x.dtype() == to) return {bit_cast(x, to)};
+  return {ne(bit_cast(x, DType::u8), 0.0)};
+}
+
 Results infinite(Node n) {
   const Var x = n.in(0);
   Var result = is_inf(x);
@@ -154,6 +162,7 @@ constexpr Operator kOperators[] = {
     {"Asinh", 9, kAny, asinh_operator},
     {"Atan", 7, kAny, unary<atan>},
     {"Atanh", 9, kAny, atanh_operator},
+    {"BitCast", 26, kAny, bit_cast_operator},
     {"BitShift", 11, kAny, bit_shift},
     {"BitwiseAnd", 18, kAny, binary<bit_and>},
     {"BitwiseNot", 18, kAny, unary<bit_not>},

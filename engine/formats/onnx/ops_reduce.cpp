@@ -1,8 +1,7 @@
-// Reductions, arg-reductions, softmax and what is built from them.
+// Reductions, arg-reductions and cumulative ones.
 #include "engine/formats/onnx/axes.h"
 #include "engine/formats/onnx/extents.h"
 #include "engine/graph/build_dynamic.h"
-#include "engine/graph/build_nn.h"
 #include "engine/graph/ops/movement.h"
 
 namespace ml::onnx {
@@ -133,27 +132,11 @@ Results cumulative_product(Node n) {
   return {along_axis_input(n, scan)};
 }
 
-// Before operator set 13 the default axis was 1, and all axes from it on were normalized together.
-template <bool logarithm>
-Results soft_max(Node n) {
-  const Var x = n.in(0);
-  const bool together = n.version() < 13;
-  const int axis = normalize_axis(n.integer("axis", together ? 1 : -1), x.rank(), "axis");
-  if (!together || axis == x.rank() - 1) return {logarithm ? log_softmax(x, axis) : softmax(x, axis)};
-  Ints axes;
-  for (int i = axis; i < x.rank(); ++i) axes.push_back(i);
-  const Var shifted = x - reduce_max(x, axes, true);
-  const Var power = exp(shifted);
-  const Var sum = reduce_sum(power, axes, true);
-  return {logarithm ? shifted - log(sum) : power / sum};
-}
-
 constexpr Operator kOperators[] = {
     {"ArgMax", 1, kAny, arg_reduction<argmax>},
     {"ArgMin", 1, kAny, arg_reduction<argmin>},
     {"CumProd", 26, kAny, cumulative_product},
     {"CumSum", 11, kAny, cumulative_sum},
-    {"LogSoftmax", 1, kAny, soft_max<true>},
     {"ReduceL1", 1, kAny, reduction<l1>},
     {"ReduceL2", 1, kAny, reduction<through_floats<l2>>},
     {"ReduceLogSum", 1, kAny, reduction<through_floats<log_sum>>},
@@ -164,7 +147,6 @@ constexpr Operator kOperators[] = {
     {"ReduceProd", 1, kAny, reduction<prod>},
     {"ReduceSum", 1, kAny, reduction<sum, 12>},
     {"ReduceSumSquare", 1, kAny, reduction<sum_of_squares>},
-    {"Softmax", 1, kAny, soft_max<false>},
 };
 
 }  // namespace

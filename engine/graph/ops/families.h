@@ -16,6 +16,7 @@ std::span<const Op> dynamic_ops();
 std::span<const Op> convolution_ops();
 std::span<const Op> pooling_ops();
 std::span<const Op> matmul_ops();
+std::span<const Op> fourier_ops();
 std::span<const Op> reduce_ops();
 std::span<const Op> movement_ops();
 std::span<const Op> indexing_ops();
@@ -38,6 +39,7 @@ inline constexpr Family kFamilies[] = {
     convolution_ops,
     pooling_ops,
     matmul_ops,
+    fourier_ops,
     reduce_ops,
     movement_ops,
     indexing_ops,

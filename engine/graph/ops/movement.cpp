@@ -96,6 +96,14 @@ std::vector<TensorType> infer_transpose(const InferArguments& a) {
   return {{a.dtype(0), shape}};
 }
 
+std::vector<TensorType> infer_bit_cast(const InferArguments& a) {
+  const DType to = a.as<DTypeAttributes>().dtype;
+  if (dtype_size(to) != dtype_size(a.dtype(0)))
+    rules::fail(a, rules::text(a.inputs[0]) + " has elements of another width than " + std::string(dtype_name(to)));
+  if (to == DType::boolean && a.dtype(0) != to) rules::fail(a, "not every byte is a bool", "compare with 0");
+  return {{to, a.shape(0)}};
+}
+
 std::vector<TensorType> infer_concat(const InferArguments& a) {
   rules::same_dtypes(a);
   const int axis = rules::axis_of(a, a.as<AxisAttributes>().axis);
@@ -261,6 +269,14 @@ const Op kOps[] = {
      .gradient = gradient_by(gradient_concat),
      .make_attributes = attributes_of<AxisAttributes>,
      .flops = rules::no_flops},
+    {.name = "bit_cast",
+     .kind = OpKind::movement,
+     .min_inputs = 1,
+     .max_inputs = 1,
+     .infer = infer_bit_cast,
+     .gradient = no_gradient("bits have no derivative"),
+     .make_attributes = attributes_of<DTypeAttributes>,
+     .flops = rules::no_flops},
     {.name = "iota",
      .kind = OpKind::movement,
      .min_inputs = 0,
@@ -305,6 +321,12 @@ SliceRange slice_range(const SliceAttributes& attributes, int axis, std::int64_t
 }
 
 std::span<const Op> movement_ops() { return kOps; }
+
+Var bit_cast(Var x, DType dtype) {
+  auto attributes = std::make_shared<DTypeAttributes>();
+  attributes->dtype = dtype;
+  return emit("bit_cast", {x}, std::move(attributes));
+}
 
 Var reshape(Var x, const Shape& shape) {
   return x.shape().known() && x.shape() == shape ? x : reshape_to(x, {shape.begin(), shape.end()});

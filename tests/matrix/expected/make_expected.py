@@ -235,6 +235,24 @@ def movement():
     case("iota", [], [f64([[0, 1, 2]])], dtype="f64", shape=[1, 3], axis=1)
 
 
+def bit_casts():
+    x = np.array([0.0, -0.0, 1.5, -2.0, INF, 1e-40], np.float32)
+    case("bit_cast", [x], [x.view(np.int32)], dtype="i32")
+    case("bit_cast", [x.view(np.uint32)], [x], dtype="f32")
+    case("bit_cast", [np.array([[-1, 5]], np.int8)], [np.array([[255, 5]], np.uint8)], dtype="u8")
+
+
+def fourier():
+    random = np.random.RandomState(11)
+    pairs = lambda z: np.stack([z.real, z.imag], -1)
+    for n in (1, 2, 5, 12, 90, 131, 257):
+        z = random.uniform(-1, 1, (2, n)) + 1j * random.uniform(-1, 1, (2, n))
+        real = z.real[..., None]
+        case("dft", [pairs(z)], [pairs(np.fft.fft(z))], inverse=False, onesided=False)
+        case("dft", [pairs(z)], [pairs(np.fft.ifft(z))], inverse=True, onesided=False)
+        case("dft", [real], [pairs(np.fft.rfft(z.real))], inverse=False, onesided=True)
+
+
 # --- indexing ---------------------------------------------------------------------------------------------------------
 def indexing():
     x = f64(np.arange(24).reshape(2, 3, 4))
@@ -651,6 +669,6 @@ def dynamic():
 
 
 if __name__ == "__main__":
-    for family in (elementwise, reductions, movement, indexing, detection, convolutions, matmuls, pooling, networks, norms,
-                   attentions, recurrences, random_numbers, optimizers, dynamic):
+    for family in (elementwise, reductions, movement, bit_casts, fourier, indexing, detection, convolutions, matmuls, pooling,
+                   networks, norms, attentions, recurrences, random_numbers, optimizers, dynamic):
         family()

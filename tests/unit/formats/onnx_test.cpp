@@ -58,10 +58,10 @@ TEST(OnnxImport, KeepsNamesAndSymbols) {
 TEST(OnnxImport, NamesEverythingThatIsMissingAtOnce) {
   Model model = small_model();
   add_node(model, "Frobnicate", {"x"}, {"a"}, "first");
-  add_node(model, "Einsum", {"x"}, {"b"}, "second");
+  add_node(model, "Defrobnicate", {"x"}, {"b"}, "second");
   add_node(model, "Frobnicate", {"x"}, {"c"});
   EXPECT_EQ(message_of(model),
-            "unsupported: operators that are not supported: Einsum (domain 'ai.onnx', version 17) in 'second'; "
+            "unsupported: operators that are not supported: Defrobnicate (domain 'ai.onnx', version 17) in 'second'; "
             "Frobnicate (domain "
             "'ai.onnx', version 17) in 'first', #3");
 }

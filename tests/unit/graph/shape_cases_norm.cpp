@@ -7,6 +7,11 @@ namespace ml::test {
 namespace {
 
 const ShapeCase kSoftmax[] = {
+    {"dft", [](Graph& g) { return dft(in(g, "f16[3, ?, 2]")); }, "f16[3, ?, 2]"},
+    {"dft of real numbers", [](Graph& g) { return dft(in(g, "f32[?, 9, 1]"), false, true); }, "f32[?, 5, 2]"},
+    {"dft of triples", [](Graph& g) { return dft(in(g, "f32[8, 3]")); },
+     "! dft: wants real or complex numbers [..., n, 1] or [..., n, 2], got f32[8, 3]"},
+    {"dft of integers", [](Graph& g) { return dft(in(g, "i32[8, 2]")); }, "! dft: wants a floating dtype"},
     {"softmax", [](Graph& g) { return softmax(in(g, "f16[2, ?, 4]"), 1); }, "f16[2, ?, 4]"},
     {"softmax of nothing", [](Graph& g) { return softmax(in(g, "f32[2, 0]")); }, "f32[2, 0]"},
     {"softmax of integers", [](Graph& g) { return softmax(in(g, "i32[2]")); },
