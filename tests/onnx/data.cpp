@@ -23,14 +23,57 @@ void write_file(const std::filesystem::path& path, std::span<const std::byte> by
   if (!file.flush()) throw Error(Code::io, "cannot write " + path.string());
 }
 
+namespace {
+
+template <class Proto>
+Proto parse(const std::filesystem::path& path, const Blob& blob) {
+  Proto proto;
+  if (!proto.ParseFromArray(blob.bytes().data(), static_cast<int>(blob.bytes().size())))
+    throw Error(Code::corrupt, path.string() + " does not hold what the model says");
+  return proto;
+}
+
+HostTensor host_tensor(const onnx::pb::Tensor& proto, const std::shared_ptr<const Blob>& blob,
+                       const std::string& where) {
+  const ConstantPtr value = onnx::read_tensor(proto, blob, where + ": ");
+  return {value->dtype, value->shape, {value->bytes().begin(), value->bytes().end()}};
+}
+
+}  // namespace
+
 NamedTensor read_tensor_file(const std::filesystem::path& path) {
   const auto blob = read_file(path);
-  onnx::pb::Tensor proto;
-  if (!proto.ParseFromArray(blob->bytes().data(), static_cast<int>(blob->bytes().size()))) {
-    throw Error(Code::unsupported, path.string() + " is no TensorProto");
+  const auto proto = parse<onnx::pb::Tensor>(path, *blob);
+  return {proto.name(), host_tensor(proto, blob, path.filename().string())};
+}
+
+FileValue read_value_file(const std::filesystem::path& path, const onnx::pb::Type& type) {
+  const std::string where = path.filename().string();
+  const auto blob = read_file(path);
+  FileValue value;
+  const auto add_sequence = [&](const onnx::pb::Sequence& sequence) {
+    value.sequence = true;
+    for (const onnx::pb::Tensor& tensor : sequence.tensor_values())
+      value.tensors.push_back(host_tensor(tensor, blob, where));
+  };
+  if (type.has_tensor_type()) {
+    const NamedTensor tensor = read_tensor_file(path);
+    return {tensor.name, true, false, {tensor.tensor}};
   }
-  const ConstantPtr value = onnx::read_tensor(proto, blob, path.filename().string() + ": ");
-  return {proto.name(), {value->dtype, value->shape, {value->bytes().begin(), value->bytes().end()}}};
+  if (type.has_sequence_type()) {
+    const auto proto = parse<onnx::pb::Sequence>(path, *blob);
+    value.name = proto.name();
+    add_sequence(proto);
+    return value;
+  }
+  if (!type.has_optional_type())
+    throw Error(Code::unsupported, "only tensors, sequences and optionals are read", where);
+  const auto proto = parse<onnx::pb::Optional>(path, *blob);
+  value.name = proto.name();
+  value.present = proto.has_tensor_value() || proto.has_sequence_value();
+  if (proto.has_tensor_value()) value.tensors.push_back(host_tensor(proto.tensor_value(), blob, where));
+  if (proto.has_sequence_value()) add_sequence(proto.sequence_value());
+  return value;
 }
 
 void write_tensor_file(const std::filesystem::path& path, const HostTensor& tensor) {

@@ -3,6 +3,7 @@
 //   onnx_suite nodes DEVICE FOLDER...          one line a test: "passed NAME", "refused NAME: why", "failed NAME: why"
 //   onnx_suite run DEVICE MODEL OUT INPUT...   writes OUT/output_K.pb from TensorProto files, in the order of the
 //   model's inputs onnx_suite export MODEL FILE               imports and exports again
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -10,6 +11,7 @@
 
 #include "engine/formats/onnx/export.h"
 #include "engine/formats/onnx/import.h"
+#include "engine/formats/onnx/onnx.pb.h"
 #include "engine/runtime/resources.h"
 #include "ml/error.h"
 #include "tests/onnx/data.h"
@@ -26,53 +28,119 @@ std::unique_ptr<Device> make_device(std::string_view name) {
   throw Error(Code::invalid_argument, "device '" + std::string(name) + "' is neither reference nor cpu");
 }
 
-Graph import_file(const fs::path& path) { return onnx::import_model(read_file(path), runtime::reference_evaluate()); }
-
-std::vector<NamedTensor> read_set(const fs::path& folder, const char* kind) {
-  std::vector<NamedTensor> tensors;
-  for (int i = 0;; ++i) {
-    const fs::path path = folder / (std::string(kind) + "_" + std::to_string(i) + ".pb");
-    if (!fs::exists(path)) return tensors;
-    tensors.push_back(read_tensor_file(path));
-  }
+Graph import_file(const fs::path& path, const onnx::ImportOptions& options = {}) {
+  return onnx::import_model(read_file(path), runtime::reference_evaluate(), options);
 }
 
-// Inputs by name where the files say names, by position otherwise.
-std::vector<HostTensor> arrange(const Graph& graph, const std::vector<NamedTensor>& given) {
-  std::map<std::string, const HostTensor*> by_name;
-  for (const NamedTensor& tensor : given) by_name[tensor.name] = &tensor.tensor;
-  std::vector<HostTensor> inputs;
-  for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
-    const auto found = by_name.find(graph.inputs()[i].name);
-    if (found == by_name.end() && i >= given.size())
-      throw Error(Code::not_found, "no data for input '" + graph.inputs()[i].name + "'");
-    inputs.push_back(found != by_name.end() ? *found->second : given[i].tensor);
+// One test: what its model declares and what its files hold.
+class Test {
+ public:
+  explicit Test(const fs::path& folder) : folder_(folder) {
+    const auto blob = read_file(folder / "model.onnx");
+    onnx::pb::Model model;
+    if (!model.ParseFromArray(blob->bytes().data(), static_cast<int>(blob->bytes().size())))
+      throw Error(Code::corrupt, "model.onnx is no model");
+    inputs_ = read_set("input", model.graph().input());
+    wanted_ = read_set("output", model.graph().output());
   }
-  return inputs;
-}
+
+  // Inputs that a graph cannot take as they are get the form that the files have. What decides the length of a sequence
+  // has to be known while importing: where that is missing, whole numbers and truths become constants.
+  Graph import() const {
+    onnx::ImportOptions options;
+    for (const FileValue& input : inputs_) {
+      const bool plain = input.present && !input.sequence;
+      onnx::InputForm& form = options.forms[input.name];
+      form.present = input.present;
+      for (const HostTensor& tensor : input.tensors)
+        form.shapes.push_back(plain ? unknown(tensor.shape.rank()) : tensor.shape);
+    }
+    try {
+      return import_file(folder_ / "model.onnx", options);
+    } catch (const Error& error) {
+      if (error.code() != Code::unsupported || error.hint().find("give the value") == std::string::npos) throw;
+    }
+    for (const FileValue& input : inputs_) {
+      if (!input.present || input.sequence || is_floating(input.tensors[0].dtype)) continue;
+      const HostTensor& value = input.tensors[0];
+      options.values[input.name] = make_constant(value.dtype, value.shape, value.bytes);
+    }
+    return import_file(folder_ / "model.onnx", options);
+  }
+
+  std::vector<HostTensor> arguments(const Graph& graph) const {
+    std::map<std::string, const HostTensor*> by_name;
+    for (const FileValue& input : inputs_) {
+      for (std::size_t k = 0; k < input.tensors.size(); ++k)
+        by_name[input.sequence ? input.name + "." + std::to_string(k) : input.name] = &input.tensors[k];
+    }
+    std::vector<HostTensor> arguments;
+    for (const GraphInput& input : graph.inputs()) {
+      const auto found = by_name.find(input.name);
+      if (found == by_name.end()) throw Error(Code::not_found, "no data for input '" + input.name + "'");
+      arguments.push_back(*found->second);
+    }
+    return arguments;
+  }
+
+  // Empty when the outputs are what the files say.
+  std::string judge(const Graph& graph, const std::vector<HostTensor>& got) const {
+    std::map<std::string, const HostTensor*> left;
+    for (std::size_t i = 0; i < got.size(); ++i) left[graph.outputs()[i].name] = &got[i];
+    for (const FileValue& output : wanted_) {
+      if (const auto flag = left.extract(output.name + ".present"); !flag.empty()) {
+        if ((flag.mapped()->bytes[0] != std::byte{0}) != output.present)
+          return "output '" + output.name + "' is " + (output.present ? "empty" : "not empty");
+        if (!output.present) std::erase_if(left, [&](const auto& entry) { return belongs(entry.first, output.name); });
+      }
+      for (std::size_t k = 0; k < output.tensors.size(); ++k) {
+        const auto tensor = left.extract(output.sequence ? output.name + "." + std::to_string(k) : output.name);
+        if (tensor.empty()) return "output '" + output.name + "' has no tensor " + std::to_string(k);
+        const std::string why = difference(*tensor.mapped(), output.tensors[k], 1e-3, 1e-7);
+        if (!why.empty()) return "output '" + tensor.key() + "': " + why;
+      }
+    }
+    return left.empty() ? "" : "output '" + left.begin()->first + "' is too many";
+  }
+
+ private:
+  static Shape unknown(int rank) {
+    Shape shape;
+    for (int i = 0; i < rank; ++i) shape.append(kUnknown);
+    return shape;
+  }
+  static bool belongs(const std::string& name, const std::string& value) {
+    return name == value || name.starts_with(value + ".");
+  }
+
+  // In the order of the declarations, or by name where the files say names.
+  std::vector<FileValue> read_set(const char* kind, const auto& declared) const {
+    std::vector<FileValue> values;
+    for (int i = 0;; ++i) {
+      const fs::path path = folder_ / "test_data_set_0" / (std::string(kind) + "_" + std::to_string(i) + ".pb");
+      if (!fs::exists(path)) return values;
+      if (i >= declared.size()) throw Error(Code::corrupt, path.string() + " is one file too many");
+      FileValue value = read_value_file(path, declared[i].type());
+      const auto named = std::ranges::find(declared, value.name, [](const auto& info) { return info.name(); });
+      if (named == declared.end()) value.name = declared[i].name();
+      values.push_back(std::move(value));
+    }
+  }
+
+  fs::path folder_;
+  std::vector<FileValue> inputs_, wanted_;
+};
 
 std::string run_node_test(const fs::path& folder, Device& device) {
   const std::string name = folder.filename().string();
-  Graph graph;
-  std::vector<NamedTensor> inputs, wanted;
   try {
-    graph = import_file(folder / "model.onnx");
-    inputs = read_set(folder / "test_data_set_0", "input");
-    wanted = read_set(folder / "test_data_set_0", "output");
-  } catch (const Error& error) {
-    if (error.code() == Code::unsupported) return "refused " + name + ": " + error.what();
-    return "failed " + name + ": import: " + error.what();
-  }
-  try {
-    const std::vector<HostTensor> got = evaluate(graph, device, arrange(graph, inputs));
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      const std::string why = difference(got.at(i), wanted[i].tensor, 1e-3, 1e-7);
-      if (!why.empty()) return "failed " + name + ": output " + std::to_string(i) + ": " + why;
-    }
+    const Test test(folder);
+    const Graph graph = test.import();
+    const std::string why = test.judge(graph, evaluate(graph, device, test.arguments(graph)));
+    return why.empty() ? "passed " + name : "failed " + name + ": " + why;
   } catch (const Error& error) {
     return (error.code() == Code::unsupported ? "refused " : "failed ") + name + ": " + error.what();
   }
-  return "passed " + name;
 }
 
 int run_model(Device& device, const fs::path& model, const fs::path& out, std::span<char*> files) {

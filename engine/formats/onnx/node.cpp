@@ -180,6 +180,9 @@ std::vector<Var> NodeContext::inline_subgraph(std::string_view name, std::span<c
 void NodeContext::unsupported(const std::string& what) const {
   throw Error(Code::unsupported, what + ", which is not supported");
 }
+void NodeContext::undecided(const std::string& what) const {
+  throw Error(Code::unsupported, what, {}, "give the value of what it depends on when the model is imported");
+}
 void NodeContext::invalid(const std::string& what) const { throw Error(Code::invalid_argument, what); }
 
 }  // namespace ml::onnx

@@ -78,6 +78,9 @@ class NodeContext {
   Var settled(Var x) const { return target_.here(x); }
 
   [[noreturn]] void unsupported(const std::string& what) const;
+  // For what a graph cannot leave to run time: ranks, the lengths of sequences. Given the values that it depends on,
+  // the model can be imported.
+  [[noreturn]] void undecided(const std::string& what) const;
   [[noreturn]] void invalid(const std::string& what) const;
 
  private:

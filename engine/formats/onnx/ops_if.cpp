@@ -4,14 +4,11 @@
 #include "engine/formats/onnx/subgraphs.h"
 #include "engine/formats/onnx/value_operators.h"
 #include "engine/graph/build_control.h"
-#include "ml/error.h"
 
 namespace ml::onnx {
 namespace {
 
 using Node = const NodeContext&;
-
-constexpr const char* kGiveValue = "give the value of what the condition depends on when the model is imported";
 
 // An empty optional that the other branch fills holds zeros, which nobody looks at.
 Value filled_like(const Value& pattern, Graph& graph) {
@@ -31,21 +28,17 @@ void fill_empty(Value& a, Graph& in_a, Value& b, Graph& in_b) {
   if (b.elements.empty() && !a.elements.empty()) b.elements = {filled_like(a.elements[0], in_b)};
 }
 
-void check_alike(std::span<const Value> a, std::span<const Value> b) {
-  if (a.size() != b.size()) {
-    throw Error(Code::invalid_argument,
-                "its branches answer " + std::to_string(a.size()) + " and " + std::to_string(b.size()) + " values");
-  }
+void check_alike(Node n, std::span<const Value> a, std::span<const Value> b) {
+  if (a.size() != b.size())
+    n.invalid("its branches answer " + std::to_string(a.size()) + " and " + std::to_string(b.size()) + " values");
   for (std::size_t i = 0; i < a.size(); ++i) {
     bool alike = same_structure(a[i], b[i]);
     const std::vector<Var> x = leaves_of(a.subspan(i, 1)), y = leaves_of(b.subspan(i, 1));
     for (std::size_t k = 0; alike && k < x.size(); ++k)
       alike = x[k].dtype() == y[k].dtype() && x[k].rank() == y[k].rank();
     if (alike) continue;
-    throw Error(Code::unsupported,
-                "output " + std::to_string(i) + " is " + describe(a[i]) + " in one branch and " + describe(b[i]) +
-                    " in the other, and the condition is not known",
-                {}, kGiveValue);
+    n.undecided("output " + std::to_string(i) + " is " + describe(a[i]) + " in one branch and " + describe(b[i]) +
+                " in the other, and the condition is not known");
   }
 }
 
@@ -60,7 +53,7 @@ std::vector<Value> if_operator(Node n) {
   std::vector<Value> on_true = then_branch.import({}, then_target), on_false = else_branch.import({}, else_target);
   for (std::size_t i = 0; i < std::min(on_true.size(), on_false.size()); ++i)
     fill_empty(on_true[i], then_target.graph, on_false[i], else_target.graph);
-  check_alike(on_true, on_false);
+  check_alike(n, on_true, on_false);
   if (leaves_of(on_true).empty()) return on_true;
   const ImportedBody then_body = finish(then_target, leaves_of(on_true)),
                      else_body = finish(else_target, leaves_of(on_false));

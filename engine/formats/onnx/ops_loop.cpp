@@ -4,11 +4,11 @@
 #include <array>
 #include <optional>
 
+#include "engine/formats/onnx/extents.h"
 #include "engine/formats/onnx/subgraphs.h"
 #include "engine/formats/onnx/value_operators.h"
 #include "engine/graph/build_control.h"
 #include "engine/graph/build_dynamic.h"
-#include "ml/error.h"
 
 namespace ml::onnx {
 namespace {
@@ -19,20 +19,8 @@ using Values = std::vector<Value>;
 constexpr std::int64_t kFewTurns = 64;                    // that are written out where it makes shapes known
 constexpr std::int64_t kNoLimit = std::int64_t{1} << 40;  // a trip count from here on is none
 
-std::optional<std::int64_t> known(Var x) {
-  const ConstantData* constant = x ? x.graph->constant(x.id) : nullptr;
-  return constant == nullptr || constant->shape.elements() != 1 ? std::nullopt
-                                                                : std::optional(element_as_int(*constant, 0));
-}
-
-Var number(Graph& graph, std::int64_t value) {
-  return constant(graph, make_constant(DType::i64, {}, std::as_bytes(std::span(&value, 1))));
-}
-
-Var extents(Graph& graph, const Ints& values) {
-  return constant(graph, make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())},
-                                       std::as_bytes(std::span(values))));
-}
+// The value of a scalar that there is and that is known.
+std::optional<std::int64_t> told(Var x) { return x ? known_integer(x) : std::nullopt; }
 
 class Loop {
  public:
@@ -44,15 +32,15 @@ class Loop {
     }
     if (n.has(0)) limit_ = n.settled(cast(one_element(n.in(0)), DType::i64));
     if (n.has(1)) condition_ = n.settled(one_element(n.in(1)));
-    if (known(limit_) && *known(limit_) >= kNoLimit) limit_ = {};
+    if (told(limit_) && *told(limit_) >= kNoLimit) limit_ = {};
   }
 
   Values run() {
-    if (known(condition_) == 0 || (known(limit_) && *known(limit_) <= 0)) return no_turn();
+    if (told(condition_) == 0 || (told(limit_) && *told(limit_) <= 0)) return no_turn();
     if (!all_tensors(initial_)) return written_out();
     const Turn turn = import_tensors();
     if (!all_tensors(turn.results)) return written_out();
-    const std::optional<std::int64_t> again = known(turn.results[0].tensor);
+    const std::optional<std::int64_t> again = told(turn.results[0].tensor);
     if (!n_.has(1) || again == 1) return counted(turn);
     return again == 0 ? at_most_once(turn) : conditional(turn);
   }
@@ -99,11 +87,11 @@ class Loop {
     std::vector<std::vector<Var>> stacks(stacked());
     Var condition = condition_;
     for (std::int64_t turn = 0;; ++turn) {
-      if (limit_ && !known(limit_)) refuse_unknown("trip count");
-      if (limit_ && turn >= *known(limit_)) break;
-      if (condition && !known(condition)) refuse_unknown("condition");
-      if (known(condition) == 0) break;
-      Values arguments{number(graph(), turn), scalar(graph(), DType::boolean, 1)};
+      if (limit_ && !told(limit_)) refuse_unknown("trip count");
+      if (limit_ && turn >= *told(limit_)) break;
+      if (condition && !told(condition)) refuse_unknown("condition");
+      if (told(condition) == 0) break;
+      Values arguments{number_of(graph(), turn), scalar(graph(), DType::boolean, 1)};
       arguments.insert(arguments.end(), values.begin(), values.end());
       const Values results = body_.import(arguments, n_.target());
       if (n_.has(1)) {
@@ -125,32 +113,29 @@ class Loop {
   }
 
   [[noreturn]] void refuse_unknown(const char* what) const {
-    throw Error(Code::unsupported,
-                std::string("it carries sequences, and its ") + what +
-                    " is not known: how many turns there are "
-                    "decides how many tensors the sequences hold",
-                {}, "give the value of what it depends on when the model is imported");
+    n_.undecided(std::string("it carries sequences, and its ") + what +
+                 " is not known: the number of turns decides how many tensors the sequences hold");
   }
 
   // The number of turns of a loop that would make `most` if its condition stayed what it is at first.
   Var turns(Var most) const {
-    const Var none = number(graph(), 0);
-    return condition_ && !known(condition_) ? select(condition_, maximum(most, none), none) : maximum(most, none);
+    const Var none = number_of(graph(), 0);
+    return condition_ && !told(condition_) ? select(condition_, maximum(most, none), none) : maximum(most, none);
   }
 
   Values counted(const Turn& turn) const {
     if (!limit_) n_.invalid("it never ends: it has no trip count and its condition stays true");
-    if (!known(limit_) || (condition_ && !known(condition_))) return scanned(turn, kUnknown, turns(limit_));
+    if (!told(limit_) || (condition_ && !told(condition_))) return scanned(turn, kUnknown, turns(limit_));
     const bool vague = !turn.steady || !turn.target->graph.bound();
     const bool sharp = std::ranges::all_of(initial_, [](const Value& v) { return v.tensor.shape().known(); });
-    if (vague && sharp && *known(limit_) <= kFewTurns) return written_out();
-    return scanned(turn, *known(limit_), {});
+    if (vague && sharp && *told(limit_) <= kFewTurns) return written_out();
+    return scanned(turn, *told(limit_), {});
   }
 
   // Its condition is false after the first turn.
   Values at_most_once(const Turn& turn) const {
-    const Var one = number(graph(), 1);
-    if (known(condition_) && (!limit_ || known(limit_))) return written_out();
+    const Var one = number_of(graph(), 1);
+    if (told(condition_) && (!limit_ || told(limit_))) return written_out();
     return scanned(turn, kUnknown, turns(limit_ ? minimum(limit_, one) : one));
   }
 
@@ -163,7 +148,7 @@ class Loop {
     results.insert(results.end(), answered.begin() + 1, answered.end());
     const ImportedBody body = finish(*turn.target, results);
     const std::vector<Var> captured = captured_by(std::array{&body});
-    std::vector<Var> state{number(graph(), 0)}, over;
+    std::vector<Var> state{number_of(graph(), 0)}, over;
     const std::vector<Var> values = initial_tensors();
     state.insert(state.end(), values.begin(), values.end());
     if (count) over.push_back(n_.settled(expand_to(scalar(graph(), DType::boolean, 0), reshape(count, Shape{1}))));
@@ -181,7 +166,7 @@ class Loop {
       limit_at = static_cast<std::size_t>(std::ranges::find(captured, limit_.id, &Var::id) - captured.begin());
       if (limit_at == captured.size()) captured.push_back(limit_);
     }
-    std::vector<Var> state{number(graph(), 0)};
+    std::vector<Var> state{number_of(graph(), 0)};
     for (const Var& value : initial_tensors()) state.push_back(value);
     state.push_back(condition_);
     std::vector<TensorType> types = turn.types;
@@ -198,7 +183,7 @@ class Loop {
     const Var end = reshape(results[0], Shape{1});
     for (std::size_t i = 0; i < stacked(); ++i) {
       const Var buffer = results[2 + carried() + i];
-      const Var filled = slice_by(buffer, extents(graph(), {0}), end, extents(graph(), {1}), {0});
+      const Var filled = slice_by(buffer, vector_of(graph(), {0}), end, vector_of(graph(), {1}), {0});
       answers.emplace_back(cast(filled, turn.results[1 + carried() + i].tensor.dtype()));
     }
     return answers;
@@ -217,10 +202,10 @@ class Loop {
                      " in a Loop that ends when its condition says so");
     const DType dtype = slice.dtype == DType::boolean ? DType::u8 : slice.dtype;
     if (!limit_) return full(graph(), dtype, with_length(0, slice.shape), 0);
-    const Var length = maximum(reshape(limit_, Shape{1}), number(graph(), 0));
+    const Var length = maximum(reshape(limit_, Shape{1}), number_of(graph(), 0));
     const Ints rest(slice.shape.begin(), slice.shape.end());
     return n_.settled(
-        expand_to(scalar(graph(), dtype, 0), concat(std::vector<Var>{length, extents(graph(), rest)}, 0)));
+        expand_to(scalar(graph(), dtype, 0), concat(std::vector<Var>{length, vector_of(graph(), rest)}, 0)));
   }
 
   struct Opened {

@@ -26,7 +26,7 @@ Results squeeze_operator(Node n) {
   if (n.version() < 13 ? !n.has_attribute("axes") : !n.has(1)) {
     Ints ones;
     for (int i = 0; i < x.rank(); ++i) {
-      if (x.shape()[i] == kUnknown) n.unsupported("Squeeze of every axis of a shape that is not known");
+      if (x.shape()[i] == kUnknown) n.undecided("which axes have one element decides the rank, and is not known");
       if (x.shape()[i] == 1) ones.push_back(i);
     }
     return {ones.empty() ? x : squeeze(x, ones)};

@@ -35,13 +35,6 @@ const pb::Function* Session::function(const pb::Node& node) const {
   return found == functions_.end() ? nullptr : found->second;
 }
 
-void Session::charge(std::int64_t nodes) {
-  budget.nodes -= nodes;
-  if (budget.nodes >= 0) return;
-  throw Error(Code::unsupported, "the model has more than " + std::to_string(Budget{}.nodes) +
-                                     " nodes with every call and every turn of a loop written out");
-}
-
 void Scope::define(const std::string& name, Value value, const std::string& what) {
   if (name.empty()) throw Error(Code::corrupt, "an " + what + " has no name");
   const auto [found, added] = names_.try_emplace(name, Definition{std::move(value), what});
@@ -79,7 +72,7 @@ std::vector<Value> Scope::import_subgraph(const pb::Graph& graph, std::span<cons
                                             std::to_string(graph.input_size()) + " inputs, not " +
                                             std::to_string(arguments.size()));
   }
-  session_.charge(1 + graph.initializer_size());
+  target_.charge(1 + graph.initializer_size());
   Scope inner(session_, target, versions_, this, bindings_);
   for (int i = 0; i < graph.input_size(); ++i) {
     inner.define(graph.input(i).name(), target.here(arguments[static_cast<std::size_t>(i)]),
@@ -103,7 +96,7 @@ Scope::Bound Scope::resolve(const pb::Attribute& attribute) {
 }
 
 void Scope::import_node(const pb::Node& node, const std::string& where) {
-  session_.charge(1);
+  target_.charge(1);
   std::vector<Value> inputs, results;
   for (const std::string& name : node.input()) inputs.push_back(name.empty() ? Value{} : value(name, where));
   try {

@@ -36,8 +36,6 @@ class Session {
   const std::shared_ptr<const Blob> file;
   Budget budget;
 
-  // Throws unsupported when the model has grown too large.
-  void charge(std::int64_t nodes);
   // The model's function that `node` calls, or null.
   const pb::Function* function(const pb::Node& node) const;
 

@@ -1,6 +1,9 @@
 #include "engine/formats/onnx/settle.h"
 
 #include <algorithm>
+#include <string>
+
+#include "ml/error.h"
 
 namespace ml::onnx {
 namespace {
@@ -9,6 +12,13 @@ constexpr std::uint64_t kFoldBytes = 64 * 1024;  // results of constant expressi
 constexpr double kFoldFlops = 1e8;               // what computing one may take: this runs on plain loops
 
 }  // namespace
+
+void Budget::charge(std::int64_t more) {
+  nodes -= more;
+  if (nodes >= 0) return;
+  throw Error(Code::unsupported, "the model has more than " + std::to_string(Budget{}.nodes) +
+                                     " nodes with every call and every turn of a loop written out");
+}
 
 Var Settler::settled(Var var) {
   const std::size_t last = graph_.nodes().size();

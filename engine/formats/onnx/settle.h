@@ -13,8 +13,11 @@ namespace ml::onnx {
 
 // What one import may spend on top of what the file holds, so that a small file can't ask for much.
 struct Budget {
-  std::int64_t nodes = 1 << 19;                  // imported, with every turn and every call counted
+  std::int64_t nodes = 1 << 20;                  // of the model and of graphs, every turn and every call counted
   std::int64_t folded = std::int64_t{64} << 20;  // bytes of constants that are computed
+
+  // Throws unsupported when there are too many.
+  void charge(std::int64_t more);
 };
 
 // Works on the nodes of `graph` that are appended after it was made. What was replaced stays behind as dead code.

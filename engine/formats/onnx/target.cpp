@@ -31,6 +31,11 @@ Value Target::here(const Value& value) {
   return result;
 }
 
+void Target::charge(std::int64_t more) {
+  budget_.charge(more + static_cast<std::int64_t>(graph.nodes().size() - charged_));
+  charged_ = graph.nodes().size();
+}
+
 ImportedBody finish(Target& target, std::span<const Var> results) {
   for (const Var& result : results)
     target.graph.add_output("result" + std::to_string(target.graph.outputs().size()), target.here(result).id);

@@ -30,6 +30,9 @@ class Target {
   Var here(Var value);
   Value here(const Value& value);
 
+  // Counts what was written since the last call, and `more`; throws unsupported when the model has grown too large.
+  void charge(std::int64_t more);
+
   // Of the outer graph, in the order of the inputs that stand for them, behind the inputs that were there before.
   const std::vector<Var>& captured() const { return captured_; }
 
@@ -38,6 +41,7 @@ class Target {
   Budget& budget_;
   Target* outer_;
   Settler settler_;
+  std::size_t charged_ = 0;                   // nodes
   std::unordered_map<ValueId, Var> brought_;  // values of the outer graph
   std::vector<Var> captured_;
 };

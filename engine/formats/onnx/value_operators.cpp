@@ -3,7 +3,8 @@
 namespace ml::onnx {
 
 std::span<const ValueOperatorTable> value_operator_tables() {
-  static constexpr ValueOperatorTable kTables[] = {if_operators, loop_operators, scan_operators};
+  static constexpr ValueOperatorTable kTables[] = {if_operators, loop_operators, optional_operators, scan_operators,
+                                                   list_operators};
   return kTables;
 }
 

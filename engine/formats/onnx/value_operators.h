@@ -17,6 +17,8 @@ struct ValueOperator {
 std::span<const ValueOperator> if_operators();
 std::span<const ValueOperator> loop_operators();
 std::span<const ValueOperator> scan_operators();
+std::span<const ValueOperator> list_operators();
+std::span<const ValueOperator> optional_operators();
 
 using ValueOperatorTable = std::span<const ValueOperator> (*)();
 std::span<const ValueOperatorTable> value_operator_tables();

@@ -78,7 +78,7 @@ TEST(OnnxControl, BranchesOfOtherKindsAreRefusedWhileTheConditionIsUnknown) {
   add_node(*branch, "Shape", {"x"}, {"n"});
   EXPECT_EQ(message_of(model),
             "unsupported: node 0 (If): output 0 is a tensor f32[3] in one branch and a tensor i64[1] in the other, and "
-            "the condition is not known (give the value of what the condition depends on when the model is imported)");
+            "the condition is not known (give the value of what it depends on when the model is imported)");
 }
 
 TEST(OnnxControl, BranchesOfOtherExtentsGiveAnUnknownOne) {

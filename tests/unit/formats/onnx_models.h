@@ -19,10 +19,12 @@ using onnx::pb::Model;
 inline std::shared_ptr<const Blob> blob_of(const std::string& bytes) {
   return Blob::copy_of(std::as_bytes(std::span(bytes)));
 }
-inline Graph import_bytes(const std::string& bytes) {
-  return onnx::import_model(blob_of(bytes), runtime::reference_evaluate());
+inline Graph import_bytes(const std::string& bytes, const onnx::ImportOptions& options = {}) {
+  return onnx::import_model(blob_of(bytes), runtime::reference_evaluate(), options);
 }
-inline Graph import_proto(const Model& model) { return import_bytes(model.SerializeAsString()); }
+inline Graph import_proto(const Model& model, const onnx::ImportOptions& options = {}) {
+  return import_bytes(model.SerializeAsString(), options);
+}
 
 // "code: message" of the error that importing throws, or "imported".
 inline std::string message_of(const Model& model) {
