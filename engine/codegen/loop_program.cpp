@@ -106,9 +106,20 @@ class Compiler {
       if (node.inputs.size() > 1) instruction.b = use(node.inputs[1], refused);
       if (node.inputs.size() > 2) instruction.c = use(node.inputs[2], refused);
       if (instruction.b == kNone || instruction.c == kNone) return false;
+      if (instruction.op == LoopOp::cast) widen_before_narrowing(instruction);
       registers_[node.first_output] = append(instruction);
     }
     return true;
+  }
+
+  // A cast to a narrow dtype starts from what that is held in, so that there need not be one for every pair of dtypes.
+  // Floats become narrow integers at once, because they saturate.
+  void widen_before_narrowing(LoopInstruction& cast) {
+    const DType wide = dtype_info(cast.to).compute;
+    if (!is_narrow(cast.to) || dtype_info(cast.from).compute == wide) return;
+    if (is_floating(cast.from) && !is_floating(cast.to)) return;
+    cast.a = append({.op = LoopOp::cast, .from = cast.from, .to = wide, .a = cast.a});
+    cast.from = wide;
   }
 
   bool emit_outputs(std::string& refused) {

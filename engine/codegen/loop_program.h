@@ -3,7 +3,8 @@
 //
 // Every register holds one value per point of the space. Operands are read and written through element strides, 0
 // where they broadcast; a reduction is a store whose strides are 0 in the dimensions that it folds. Values are computed
-// in their dtype's compute type: f16 and bf16 live in registers as f32 and are rounded when they are stored or cast.
+// in their dtype's compute type: f16 and bf16 live in registers as f32 and are rounded when they are stored or cast. A
+// cast to a narrow dtype is from its compute type, to a narrow integer from f32 or f64 too.
 #pragma once
 
 #include <cstdint>

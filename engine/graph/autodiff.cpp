@@ -22,8 +22,8 @@ class Sweep {
     for (const Node& node : graph.nodes()) {
       if (std::ranges::none_of(node.inputs, [&](ValueId input) { return depends_[input] != 0; })) continue;
       for (std::uint32_t i = 0; i < node.output_count; ++i) {
-        // Integers and booleans carry no derivative: whatever lies behind them is constant here.
-        if (is_floating(graph.type(node.output(i)).dtype)) depends_[node.output(i)] = 1;
+        // Integers, booleans and narrow dtypes carry no derivative: whatever lies behind them is constant here.
+        if (is_differentiable(graph.type(node.output(i)).dtype)) depends_[node.output(i)] = 1;
       }
     }
     cotangents_.resize(depends_.size());
@@ -91,7 +91,7 @@ class Sweep {
 
   Graph& graph_;
   std::size_t nodes_;                  // before the sweep; it appends others, adding up seeds too
-  std::vector<std::uint8_t> depends_;  // per value: floating and computed from one of wrt
+  std::vector<std::uint8_t> depends_;  // per value: differentiable and computed from one of wrt
   std::vector<Var> cotangents_;        // per value, invalid: none so far
 };
 
@@ -109,10 +109,11 @@ std::vector<Var> gradients(std::span<const Var> outputs, std::span<const Var> se
     }
   }
   for (const Var& x : wrt) {
-    if (!is_floating(x.dtype())) refuse("cannot differentiate with respect to " + text(x), "cast it to a float first");
+    if (!is_differentiable(x.dtype()))
+      refuse("cannot differentiate with respect to " + text(x), "cast it to a float first");
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (!is_floating(outputs[i].dtype()))
+    if (!is_differentiable(outputs[i].dtype()))
       refuse("output " + std::to_string(i) + " is " + text(outputs[i]) + ", no float");
     if (seeds[i].type() != outputs[i].type()) {
       refuse("seed " + std::to_string(i) + " is " + text(seeds[i]) + " for an output " + text(outputs[i]));

@@ -8,6 +8,7 @@
 #include "engine/graph/binary.h"
 #include "engine/graph/graph_generated.h"
 #include "engine/graph/limits.h"
+#include "engine/graph/narrow.h"
 #include "ml/error.h"
 
 namespace ml {
@@ -158,6 +159,9 @@ ConstantPtr Reader::constant(const fb::Constant& from) {
     const std::vector<std::uint8_t> bytes = numbers(from.bytes());
     if (data.dtype == DType::boolean && std::ranges::any_of(bytes, [](std::uint8_t byte) { return byte > 1; }))
       corrupt("a bool constant holds something that is neither 0 nor 1");
+    if (is_narrow(data.dtype) &&
+        std::ranges::any_of(bytes, [&](std::uint8_t byte) { return narrow::canonical(data.dtype, byte) != byte; }))
+      corrupt("a constant of " + std::string(dtype_name(data.dtype)) + " holds a byte that is no element of it");
     return make_constant(data.dtype, data.shape, std::as_bytes(std::span(bytes)));
   }
   if (from.blob() >= blobs_.size()) {

@@ -24,6 +24,16 @@ constexpr std::array<DTypeInfo, kDTypeCount> kTable = {{
     {u32, "u32", 32, DTypeKind::unsigned_integer, u32},
     {u64, "u64", 64, DTypeKind::unsigned_integer, u64},
     {boolean, "bool", 8, DTypeKind::boolean, boolean},
+    {f8e4m3fn, "f8e4m3fn", 8, DTypeKind::floating, f32},
+    {f8e4m3fnuz, "f8e4m3fnuz", 8, DTypeKind::floating, f32},
+    {f8e5m2, "f8e5m2", 8, DTypeKind::floating, f32},
+    {f8e5m2fnuz, "f8e5m2fnuz", 8, DTypeKind::floating, f32},
+    {f8e8m0, "f8e8m0", 8, DTypeKind::floating, f32},
+    {f4e2m1, "f4e2m1", 4, DTypeKind::floating, f32},
+    {i4, "i4", 4, DTypeKind::signed_integer, i8},
+    {u4, "u4", 4, DTypeKind::unsigned_integer, u8},
+    {i2, "i2", 2, DTypeKind::signed_integer, i8},
+    {u2, "u2", 2, DTypeKind::unsigned_integer, u8},
 }};
 
 }  // namespace

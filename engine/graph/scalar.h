@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <string>
 
 #include "ml/dtype.h"
+#include "ml/error.h"
 
 namespace ml {
 
@@ -14,12 +16,12 @@ namespace ml {
 double load_double(DType dtype, const std::byte* at);
 std::int64_t load_int(DType dtype, const std::byte* at);
 // Converts as cast does: floats round to nearest even, floats to integers truncate and saturate, integers to integers
-// wrap, bool is "not zero".
+// wrap, bool is "not zero". Narrow floats get what f32_to_narrow makes of the value as f32.
 void store_double(DType dtype, std::byte* at, double value);
 void store_int(DType dtype, std::byte* at, std::int64_t value);
 
 // Calls f with a value of the C++ type that holds `dtype` in memory: f(float{}), f(std::int8_t{}), ... f16 and bf16
-// come as the tag types below, bool as `bool`.
+// come as the tag types below, bool as `bool`. Not for narrow dtypes: no kernel computes in them.
 struct Half {
   std::uint16_t bits;
 };
@@ -42,9 +44,10 @@ decltype(auto) dispatch(DType dtype, F&& f) {
     case DType::f16: return f(Half{});
     case DType::bf16: return f(BFloat{});
     case DType::f32: return f(float{});
-    case DType::f64: break;
+    case DType::f64: return f(double{});
+    default: break;
   }
-  return f(double{});
+  throw Error(Code::internal, std::string(dtype_name(dtype)) + " is not computed in");
 }
 
 // Saturating truncation of a float to an integer type, NaN becomes 0: what cast means everywhere.

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "engine/graph/limits.h"
+#include "engine/graph/narrow.h"
 #include "engine/graph/scalar.h"
 #include "engine/graph/text.h"
 #include "engine/graph/text_lexer.h"
@@ -93,6 +94,7 @@ void put_element(const Token& token, DType dtype, std::byte* at) {
       return;
     }
     std::memcpy(at, &bits, dtype_size(dtype));
+    if (is_narrow(dtype) && narrow::canonical(dtype, static_cast<std::uint8_t>(bits)) != bits) bad();
   } else if (dtype == DType::boolean) {
     if (token.text != "true" && token.text != "false") bad();
     store_int(dtype, at, token.text == "true" ? 1 : 0);

@@ -33,7 +33,7 @@ std::string real(double value) {
   return bits == std::bit_cast<std::uint64_t>(std::numeric_limits<double>::quiet_NaN()) ? "nan" : hexadecimal(bits);
 }
 
-// The bits of a 16-bit or 32-bit float that widens to `value`.
+// The bits of a float of at most 32 bits that widens to `value`.
 std::string narrow_real(float value, std::uint64_t bits, std::uint64_t usual_nan) {
   if (!std::isnan(value)) return number(value);
   return bits == usual_nan ? "nan" : hexadecimal(bits);
@@ -52,8 +52,11 @@ std::string element(DType dtype, const std::byte* at) {
     }
     case DType::f16: return narrow_real(f16_to_f32(static_cast<std::uint16_t>(bits)), bits, 0x7e00);
     case DType::bf16: return narrow_real(bf16_to_f32(static_cast<std::uint16_t>(bits)), bits, 0x7fc0);
-    default: return number(load_int(dtype, at));
+    default: break;
   }
+  if (!is_floating(dtype)) return number(load_int(dtype, at));
+  const auto byte = static_cast<std::uint8_t>(bits);
+  return narrow_real(narrow_to_f32(dtype, byte), bits, f32_to_narrow(dtype, std::numeric_limits<float>::quiet_NaN()));
 }
 
 std::string type(const TensorType& type, std::span<const std::string> symbols = {}) {

@@ -157,7 +157,11 @@ MLRING_OFFSET(mlring_descriptor, reserved, 56);
 #define MLRING_OUT		2u
 #define MLRING_INOUT		3u
 
-/* Element types. New ones are appended; bits may be fewer than 8. */
+/*
+ * Element types; new ones are appended. From MLRING_F8E4M3FN on they are
+ * narrow: each element has a byte of its own, in its low bits, whatever its
+ * width.
+ */
 #define MLRING_F64		1u
 #define MLRING_F32		2u
 #define MLRING_F16		3u
@@ -171,6 +175,16 @@ MLRING_OFFSET(mlring_descriptor, reserved, 56);
 #define MLRING_U32		11u
 #define MLRING_U64		12u
 #define MLRING_BOOL		13u	/* one byte, 0 or 1 */
+#define MLRING_F8E4M3FN		14u
+#define MLRING_F8E4M3FNUZ	15u
+#define MLRING_F8E5M2		16u
+#define MLRING_F8E5M2FNUZ	17u
+#define MLRING_F8E8M0		18u
+#define MLRING_F4E2M1		19u
+#define MLRING_I4		20u
+#define MLRING_U4		21u
+#define MLRING_I2		22u
+#define MLRING_U2		23u
 
 /*
  * An argument: dense row-major elements in an arena or behind a handle, one of

@@ -188,7 +188,7 @@ static inline bool mlring_range_ok(uint64_t offset, uint64_t length,
 	return !(length > size || offset > size - length);
 }
 
-/* Bits of one element; 0 for a dtype that isn't one. */
+/* Bits that one element takes in memory; 0 for a dtype that isn't one. */
 static inline uint32_t mlring_dtype_bits(uint32_t dtype)
 {
 	switch (dtype) {
@@ -208,6 +208,16 @@ static inline uint32_t mlring_dtype_bits(uint32_t dtype)
 	case MLRING_I8:
 	case MLRING_U8:
 	case MLRING_BOOL:
+	case MLRING_F8E4M3FN:
+	case MLRING_F8E4M3FNUZ:
+	case MLRING_F8E5M2:
+	case MLRING_F8E5M2FNUZ:
+	case MLRING_F8E8M0:
+	case MLRING_F4E2M1:
+	case MLRING_I4:
+	case MLRING_U4:
+	case MLRING_I2:
+	case MLRING_U2:
 		return 8;
 	default:
 		return 0;

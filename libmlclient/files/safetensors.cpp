@@ -19,11 +19,14 @@ struct DTypeName {
   std::string_view name;
 };
 constexpr std::array kNames{
-    DTypeName{DType::f64, "F64"},      DTypeName{DType::f32, "F32"}, DTypeName{DType::f16, "F16"},
-    DTypeName{DType::bf16, "BF16"},    DTypeName{DType::i8, "I8"},   DTypeName{DType::i16, "I16"},
-    DTypeName{DType::i32, "I32"},      DTypeName{DType::i64, "I64"}, DTypeName{DType::u8, "U8"},
-    DTypeName{DType::u16, "U16"},      DTypeName{DType::u32, "U32"}, DTypeName{DType::u64, "U64"},
-    DTypeName{DType::boolean, "BOOL"},
+    DTypeName{DType::f64, "F64"},        DTypeName{DType::f32, "F32"},
+    DTypeName{DType::f16, "F16"},        DTypeName{DType::bf16, "BF16"},
+    DTypeName{DType::i8, "I8"},          DTypeName{DType::i16, "I16"},
+    DTypeName{DType::i32, "I32"},        DTypeName{DType::i64, "I64"},
+    DTypeName{DType::u8, "U8"},          DTypeName{DType::u16, "U16"},
+    DTypeName{DType::u32, "U32"},        DTypeName{DType::u64, "U64"},
+    DTypeName{DType::boolean, "BOOL"},   DTypeName{DType::f8e4m3fn, "F8_E4M3"},
+    DTypeName{DType::f8e5m2, "F8_E5M2"}, DTypeName{DType::f8e8m0, "F8_E8M0"},
 };
 
 [[noreturn]] void damaged(const std::string& path, const std::string& what) {
@@ -131,7 +134,14 @@ Safetensors load_safetensors(const std::string& path) {
 void save_safetensors(const std::string& path, std::span<const nn::NamedTensor> tensors,
                       const std::map<std::string, std::string>& metadata) {
   std::vector<Tensor> all;
-  for (const nn::NamedTensor& entry : tensors) all.push_back(entry.tensor);
+  for (const nn::NamedTensor& entry : tensors) {
+    if (std::ranges::find(kNames, entry.tensor.dtype(), &DTypeName::dtype) == kNames.end()) {
+      throw Error(Code::unsupported,
+                  "tensor '" + entry.name + "': safetensors has no " + std::string(dtype_name(entry.tensor.dtype())),
+                  {}, "convert it to i8, u8 or f8e4m3fn first");
+    }
+    all.push_back(entry.tensor);
+  }
   eval(all);
 
   std::string header = "{";

@@ -65,7 +65,18 @@ enum ml_dtype {
   ML_U16 = 10,
   ML_U32 = 11,
   ML_U64 = 12,
-  ML_BOOL = 13 /* one byte, 0 or 1 */
+  ML_BOOL = 13, /* one byte, 0 or 1 */
+  /* Narrow dtypes: one byte an element, whatever its width; converted, not computed in. */
+  ML_F8E4M3FN = 14,
+  ML_F8E4M3FNUZ = 15,
+  ML_F8E5M2 = 16,
+  ML_F8E5M2FNUZ = 17,
+  ML_F8E8M0 = 18,
+  ML_F4E2M1 = 19,
+  ML_I4 = 20,
+  ML_U4 = 21,
+  ML_I2 = 22,
+  ML_U2 = 23
 };
 
 #define ML_MAX_RANK 8

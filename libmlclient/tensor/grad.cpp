@@ -107,14 +107,14 @@ class Unrolled {
 
 void check_arguments(const Tensor& loss, std::span<const Tensor> with_respect_to) {
   const TensorType& type = client::need(loss, "grad")->type;
-  if (!type.shape.known() || type.shape.elements() != 1 || !is_floating(type.dtype)) {
+  if (!type.shape.known() || type.shape.elements() != 1 || !is_differentiable(type.dtype)) {
     throw Error(
         Code::invalid_argument,
         "grad: the loss must be one floating element, it is " + std::string(dtype_name(type.dtype)) + type.shape.str(),
         {}, "reduce it with sum() or mean()");
   }
   for (const Tensor& tensor : with_respect_to) {
-    if (is_floating(client::need(tensor, "grad")->type.dtype)) continue;
+    if (is_differentiable(client::need(tensor, "grad")->type.dtype)) continue;
     throw Error(Code::invalid_argument,
                 "grad: a tensor of " + std::string(dtype_name(tensor.dtype())) + " has no gradient", {},
                 "convert it to a floating dtype first");

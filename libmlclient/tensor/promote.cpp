@@ -14,6 +14,12 @@ DType signed_of_bits(unsigned bits) {
 
 DType promote(DType a, DType b, std::string_view op) {
   if (a == b) return a;
+  if (is_narrow(a) || is_narrow(b)) {
+    throw Error(Code::invalid_argument,
+                std::string(op) + ": " + std::string(dtype_name(a)) + " and " + std::string(dtype_name(b)) +
+                    " do not meet: a narrow dtype is only stored",
+                {}, "convert one of them with to()");
+  }
   const DTypeInfo* x = &dtype_info(a);
   const DTypeInfo* y = &dtype_info(b);
   const bool floating = x->kind == DTypeKind::floating || y->kind == DTypeKind::floating;

@@ -45,6 +45,7 @@ std::vector<Sample> cast() {
     const auto to = static_cast<DType>(number);
     const auto attributes = with<DTypeAttributes>([to](DTypeAttributes& a) { a.dtype = to; });
     for (Sample& sample : unary(attributes)) {
+      if (is_narrow(to) && sample.label == "scalar") continue;
       sample.label += " to " + std::string(dtype_name(to));
       samples.push_back(std::move(sample));
     }

@@ -48,10 +48,12 @@ std::function<AttributesPtr(DType)> counted(const Shape& shape, std::int64_t axi
 AttributesPtr as_bits(DType dtype) {
   const bool plain = is_floating(dtype) || is_signed(dtype) || dtype == DType::boolean;
   auto attributes = std::make_shared<DTypeAttributes>();
-  switch (dtype_size(dtype)) {
-    case 1: attributes->dtype = plain ? DType::u8 : DType::i8; break;
-    case 2: attributes->dtype = plain ? DType::u16 : DType::bf16; break;
-    case 4: attributes->dtype = plain ? DType::u32 : DType::f32; break;
+  switch (dtype_info(dtype).bits) {
+    case 2: attributes->dtype = plain ? DType::u2 : DType::i2; break;
+    case 4: attributes->dtype = plain ? DType::u4 : DType::f4e2m1; break;
+    case 8: attributes->dtype = plain ? DType::u8 : DType::i8; break;
+    case 16: attributes->dtype = plain ? DType::u16 : DType::bf16; break;
+    case 32: attributes->dtype = plain ? DType::u32 : DType::f32; break;
     default: attributes->dtype = plain ? DType::u64 : DType::f64; break;
   }
   return attributes;

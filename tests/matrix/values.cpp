@@ -26,7 +26,13 @@ double largest(DType dtype) {
     case DType::f64: return std::numeric_limits<double>::max();
     case DType::f32: return std::numeric_limits<float>::max();
     case DType::f16: return 65504;
-    default: return 3.3895313892515355e38;  // bf16
+    case DType::bf16: return 3.3895313892515355e38;
+    case DType::f8e4m3fn: return 448;
+    case DType::f8e4m3fnuz: return 240;
+    case DType::f8e5m2:
+    case DType::f8e5m2fnuz: return 57344;
+    case DType::f8e8m0: return 0x1p127;
+    default: return 6;  // f4e2m1
   }
 }
 

@@ -13,8 +13,10 @@
 namespace ml::cpu {
 namespace {
 
-// A dtype of the same width whose elements are moved as they are.
+// A dtype of the same width whose elements are moved as they are. Below a byte what lies above an element is made good.
 DType bits_of(DType dtype) {
+  if (dtype == DType::f4e2m1) return DType::u4;
+  if (dtype_info(dtype).bits < 8) return dtype;
   switch (dtype_size(dtype)) {
     case 1: return DType::u8;
     case 2: return DType::u16;

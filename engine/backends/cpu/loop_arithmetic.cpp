@@ -346,11 +346,9 @@ TileFunction logic(LoopOp op) {
 }
 
 TileFunction find(LoopOp op, DType dtype) {
-  switch (dtype) {
+  switch (dtype_info(dtype).compute) {
     case DType::f64: return floating<double>(op);
-    case DType::f32:
-    case DType::f16:
-    case DType::bf16: return floating<float>(op);
+    case DType::f32: return floating<float>(op);
     case DType::i8: return integer<std::int8_t>(op);
     case DType::i16: return integer<std::int16_t>(op);
     case DType::i32: return integer<std::int32_t>(op);
@@ -360,8 +358,8 @@ TileFunction find(LoopOp op, DType dtype) {
     case DType::u32: return integer<std::uint32_t>(op);
     case DType::u64: return integer<std::uint64_t>(op);
     case DType::boolean: return logic(op);
+    default: return nullptr;
   }
-  return nullptr;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "engine/backends/cpu/loop_tables.h"
 #include "engine/backends/cpu/targets.h"
+#include "engine/graph/narrow.h"
 #include "engine/graph/scalar.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -110,6 +111,57 @@ void cast_rounding(void* out, const void* a, const void* b, const void* c, std::
   }
 }
 
+template <DType dtype>
+void cast_to_narrow(void* out, const void* a, const void*, const void*, std::size_t n) {
+  float* const to = static_cast<float*>(out);
+  const float* const from = static_cast<const float*>(a);
+  for (std::size_t i = 0; i < n; ++i) to[i] = narrow::kDecoded<dtype>[narrow::encode<dtype>(from[i])];
+}
+template <class From, int bits, bool is_signed>
+void cast_to_low_bits(void* out, const void* a, const void*, const void*, std::size_t n) {
+  std::uint8_t* const to = static_cast<std::uint8_t*>(out);
+  const From* const from = static_cast<const From*>(a);
+  ML_INDEPENDENT
+  for (std::size_t i = 0; i < n; ++i) {
+    if constexpr (std::is_floating_point_v<From>) {
+      constexpr From kLow = is_signed ? -(1 << (bits - 1)) : 0, kHigh = kLow + (1 << bits) - 1;
+      From value = from[i] > kLow ? from[i] : kLow;
+      value = value < kHigh ? value : kHigh;
+      value = from[i] == from[i] ? value : From(0);
+      to[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(value));
+    } else {
+      to[i] = narrow::low_bits<bits, is_signed>(static_cast<std::uint8_t>(from[i]));
+    }
+  }
+}
+template <class From>
+TileFunction cast_to_narrow_integer(DType to) {
+  switch (to) {
+    case DType::i4: return cast_to_low_bits<From, 4, true>;
+    case DType::u4: return cast_to_low_bits<From, 4, false>;
+    case DType::i2: return cast_to_low_bits<From, 2, true>;
+    case DType::u2: return cast_to_low_bits<From, 2, false>;
+    default: return nullptr;
+  }
+}
+// From the few types that loop programs narrow from.
+TileFunction find_narrowing(DType from, DType to) {
+  switch (to) {
+    case DType::f8e4m3fn: return cast_to_narrow<DType::f8e4m3fn>;
+    case DType::f8e4m3fnuz: return cast_to_narrow<DType::f8e4m3fnuz>;
+    case DType::f8e5m2: return cast_to_narrow<DType::f8e5m2>;
+    case DType::f8e5m2fnuz: return cast_to_narrow<DType::f8e5m2fnuz>;
+    case DType::f8e8m0: return cast_to_narrow<DType::f8e8m0>;
+    case DType::f4e2m1: return cast_to_narrow<DType::f4e2m1>;
+    default: break;
+  }
+  switch (dtype_info(from).compute) {
+    case DType::f64: return cast_to_narrow_integer<double>(to);
+    case DType::f32: return cast_to_narrow_integer<float>(to);
+    default: return cast_to_narrow_integer<std::uint8_t>(to);
+  }
+}
+
 template <class From>
 TileFunction cast_from(DType to) {
   switch (to) {
@@ -126,8 +178,8 @@ TileFunction cast_from(DType to) {
     case DType::u32: return cast<From, std::uint32_t>;
     case DType::u64: return cast<From, std::uint64_t>;
     case DType::boolean: return cast<From, Truth>;
+    default: return nullptr;
   }
-  return nullptr;
 }
 
 template <class T>
@@ -156,7 +208,7 @@ void write(void* out, std::ptrdiff_t stride, const void* in, std::size_t n) {
 
 // The 16-bit formats, strided ones through a dense run.
 template <bool half>
-void read_narrow(void* out, const void* in, std::ptrdiff_t stride, std::size_t n) {
+void read_half(void* out, const void* in, std::ptrdiff_t stride, std::size_t n) {
   float* const to = static_cast<float*>(out);
   const std::uint16_t* from = static_cast<const std::uint16_t*>(in);
   if (stride == 0) {
@@ -176,7 +228,7 @@ void read_narrow(void* out, const void* in, std::ptrdiff_t stride, std::size_t n
   }
 }
 template <bool half>
-void write_narrow(void* out, std::ptrdiff_t stride, const void* in, std::size_t n) {
+void write_half(void* out, std::ptrdiff_t stride, const void* in, std::size_t n) {
   std::uint16_t* const to = static_cast<std::uint16_t*>(out);
   const float* const from = static_cast<const float*>(in);
   std::uint16_t bits[64];
@@ -193,14 +245,34 @@ void write_narrow(void* out, std::ptrdiff_t stride, const void* in, std::size_t 
   }
 }
 
+// Narrow dtypes: what lies above an element's bits in its byte does not count.
+template <DType dtype>
+void read_narrow(void* out, const void* in, std::ptrdiff_t stride, std::size_t n) {
+  float* const to = static_cast<float*>(out);
+  const std::uint8_t* const from = static_cast<const std::uint8_t*>(in);
+  for (std::size_t i = 0; i < n; ++i) to[i] = narrow::kDecoded<dtype>[from[static_cast<std::ptrdiff_t>(i) * stride]];
+}
+template <DType dtype>
+void write_narrow(void* out, std::ptrdiff_t stride, const void* in, std::size_t n) {
+  std::uint8_t* const to = static_cast<std::uint8_t*>(out);
+  const float* const from = static_cast<const float*>(in);
+  for (std::size_t i = 0; i < n; ++i) to[static_cast<std::ptrdiff_t>(i) * stride] = narrow::encode<dtype>(from[i]);
+}
+template <int bits, bool is_signed>
+void read_low_bits(void* out, const void* in, std::ptrdiff_t stride, std::size_t n) {
+  std::uint8_t* const to = static_cast<std::uint8_t*>(out);
+  const std::uint8_t* const from = static_cast<const std::uint8_t*>(in);
+  for (std::size_t i = 0; i < n; ++i)
+    to[i] = narrow::low_bits<bits, is_signed>(from[static_cast<std::ptrdiff_t>(i) * stride]);
+}
+
 }  // namespace
 
 TileFunction find_cast(DType from, DType to) {
-  switch (from) {
+  if (is_narrow(to)) return find_narrowing(from, to);
+  switch (dtype_info(from).compute) {
     case DType::f64: return cast_from<double>(to);
-    case DType::f32:
-    case DType::f16:
-    case DType::bf16: return cast_from<float>(to);
+    case DType::f32: return cast_from<float>(to);
     case DType::i8: return cast_from<std::int8_t>(to);
     case DType::i16: return cast_from<std::int16_t>(to);
     case DType::i32: return cast_from<std::int32_t>(to);
@@ -210,13 +282,26 @@ TileFunction find_cast(DType from, DType to) {
     case DType::u32: return cast_from<std::uint32_t>(to);
     case DType::u64: return cast_from<std::uint64_t>(to);
     case DType::boolean: return cast_from<Truth>(to);
+    default: return nullptr;
   }
-  return nullptr;
 }
 
 ReadFunction find_read(DType dtype) {
-  if (dtype == DType::f16) return read_narrow<true>;
-  if (dtype == DType::bf16) return read_narrow<false>;
+  if (dtype == DType::f16) return read_half<true>;
+  if (dtype == DType::bf16) return read_half<false>;
+  switch (dtype) {
+    case DType::f8e4m3fn: return read_narrow<DType::f8e4m3fn>;
+    case DType::f8e4m3fnuz: return read_narrow<DType::f8e4m3fnuz>;
+    case DType::f8e5m2: return read_narrow<DType::f8e5m2>;
+    case DType::f8e5m2fnuz: return read_narrow<DType::f8e5m2fnuz>;
+    case DType::f8e8m0: return read_narrow<DType::f8e8m0>;
+    case DType::f4e2m1: return read_narrow<DType::f4e2m1>;
+    case DType::i4: return read_low_bits<4, true>;
+    case DType::u4: return read_low_bits<4, false>;
+    case DType::i2: return read_low_bits<2, true>;
+    case DType::u2: return read_low_bits<2, false>;
+    default: break;
+  }
   switch (dtype_size(dtype)) {
     case 1: return read<std::uint8_t>;
     case 2: return read<std::uint16_t>;
@@ -226,8 +311,17 @@ ReadFunction find_read(DType dtype) {
 }
 
 WriteFunction find_write(DType dtype) {
-  if (dtype == DType::f16) return write_narrow<true>;
-  if (dtype == DType::bf16) return write_narrow<false>;
+  if (dtype == DType::f16) return write_half<true>;
+  if (dtype == DType::bf16) return write_half<false>;
+  switch (dtype) {
+    case DType::f8e4m3fn: return write_narrow<DType::f8e4m3fn>;
+    case DType::f8e4m3fnuz: return write_narrow<DType::f8e4m3fnuz>;
+    case DType::f8e5m2: return write_narrow<DType::f8e5m2>;
+    case DType::f8e5m2fnuz: return write_narrow<DType::f8e5m2fnuz>;
+    case DType::f8e8m0: return write_narrow<DType::f8e8m0>;
+    case DType::f4e2m1: return write_narrow<DType::f4e2m1>;
+    default: break;  // narrow integers are held as they are stored
+  }
   switch (dtype_size(dtype)) {
     case 1: return write<std::uint8_t>;
     case 2: return write<std::uint16_t>;

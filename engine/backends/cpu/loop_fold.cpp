@@ -198,9 +198,8 @@ Fold find(DType dtype) {
     case DType::u8: return functions<Op, std::uint8_t, std::uint8_t>();
     case DType::u16: return functions<Op, std::uint16_t, std::uint16_t>();
     case DType::u32: return functions<Op, std::uint32_t, std::uint32_t>();
-    case DType::u64: break;
+    default: return functions<Op, std::uint64_t, std::uint64_t>();
   }
-  return functions<Op, std::uint64_t, std::uint64_t>();
 }
 
 }  // namespace

@@ -57,8 +57,7 @@ LoopInterpreter::LoopInterpreter(codegen::LoopProgram program) : program_(std::m
   for (const LoopInstruction& code : program_.code) {
     Step step{.code = code};
     step.value_width = register_width(code.to);
-    const bool narrow = code.to == DType::f16 || code.to == DType::bf16;
-    step.plain = !narrow;
+    step.plain = dtype_info(code.to).compute == code.to;
     step.width = static_cast<std::ptrdiff_t>(dtype_size(code.to));
     if (code.op == LoopOp::load || code.op == LoopOp::constant) {
       step.read = read_function(code.from);

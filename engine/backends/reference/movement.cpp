@@ -2,6 +2,7 @@
 #include "engine/graph/ops/movement.h"
 
 #include "engine/backends/reference/kernel.h"
+#include "engine/graph/narrow.h"
 #include "engine/graph/scalar.h"
 
 namespace ml::reference {
@@ -100,7 +101,14 @@ void iota(const Call& call) {
   store(call.outputs[0], values);
 }
 
-void bit_cast(const Call& call) { store_bits(call.outputs[0], load_bits(call.inputs[0])); }
+void bit_cast(const Call& call) {
+  Bits bits = load_bits(call.inputs[0]);
+  const DType to = call.outputs[0].dtype();
+  if (is_narrow(to)) {
+    for (std::uint64_t& element : bits) element = narrow::canonical(to, static_cast<std::uint8_t>(element));
+  }
+  store_bits(call.outputs[0], bits);
+}
 
 constexpr Row kRows[] = {
     {"reshape", reshape},     {"broadcast_to", broadcast_to},

@@ -85,6 +85,31 @@ void store_raw(const Tensor& tensor, const std::vector<T>& values) {
   });
 }
 
+template <class T>
+std::vector<T> load_narrow(const Tensor& tensor) {
+  const std::vector<std::byte> raw = load_raw<std::byte>(tensor);
+  std::vector<T> values(raw.size());
+  for (std::size_t i = 0; i < raw.size(); ++i) {
+    values[i] = is_floating(tensor.dtype()) ? convert<T>(load_double(tensor.dtype(), &raw[i]))
+                                            : convert<T>(load_int(tensor.dtype(), &raw[i]));
+  }
+  return values;
+}
+// Floats take a float, integers saturate floats and wrap integers.
+template <class T>
+void store_narrow(const Tensor& tensor, const std::vector<T>& values) {
+  std::vector<std::byte> raw(values.size());
+  for (std::size_t i = 0; i < raw.size(); ++i) {
+    if (is_floating(tensor.dtype()))
+      raw[i] = static_cast<std::byte>(f32_to_narrow(tensor.dtype(), static_cast<float>(values[i])));
+    else if constexpr (std::is_floating_point_v<T>)
+      store_double(tensor.dtype(), &raw[i], values[i]);
+    else
+      store_int(tensor.dtype(), &raw[i], static_cast<std::int64_t>(values[i]));
+  }
+  store_raw(tensor, raw);
+}
+
 template <class To, class From>
 std::vector<To> widen_all(const std::vector<From>& from) {
   return {from.begin(), from.end()};
@@ -120,6 +145,7 @@ AxisView::AxisView(const Shape& shape, std::int64_t axis) {
 
 template <class T>
 std::vector<T> load(const Tensor& tensor) {
+  if (is_narrow(tensor.dtype())) return load_narrow<T>(tensor);
   return dispatch(tensor.dtype(), [&tensor](auto tag) {
     using Element = decltype(tag);
     const auto raw = load_raw<typename Stored<Element>::type>(tensor);
@@ -132,6 +158,7 @@ std::vector<T> load(const Tensor& tensor) {
 template <class T>
 void store(const Tensor& tensor, const std::vector<T>& values) {
   if (!tensor.data) return;
+  if (is_narrow(tensor.dtype())) return store_narrow(tensor, values);
   dispatch(tensor.dtype(), [&](auto tag) {
     using Element = decltype(tag);
     std::vector<typename Stored<Element>::type> raw(values.size());

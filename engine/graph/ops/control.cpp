@@ -171,7 +171,7 @@ std::vector<Var> vars(Graph& graph, std::span<const ValueId> ids) {
 std::vector<Var> present_cotangents(Args a) {
   std::vector<Var> present;
   for (const Var& c : a.cotangents) {
-    if (c && is_floating(c.dtype())) present.push_back(c);
+    if (c && is_differentiable(c.dtype())) present.push_back(c);
   }
   return present;
 }
@@ -215,11 +215,11 @@ class ScanGradient {
 
   std::vector<Var> run() {
     for (std::size_t i = 0; i < a_.inputs.size(); ++i) {
-      const bool floating = is_floating(a_.inputs[i].dtype());
+      const bool floating = is_differentiable(a_.inputs[i].dtype());
       differentiated_.push_back(floating && (i < carried_ || a_.wanted.empty() || a_.wanted[i] != 0));
     }
     for (std::size_t i = 0; i < a_.outputs.size(); ++i) {
-      const bool floating = is_floating(a_.outputs[i].dtype());
+      const bool floating = is_differentiable(a_.outputs[i].dtype());
       seeded_.push_back(floating && (i < carried_ || bool(a_.cotangents[i])));
     }
     if (std::ranges::none_of(differentiated_, [](std::uint8_t flag) { return flag != 0; }))

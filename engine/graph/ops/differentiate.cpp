@@ -6,7 +6,7 @@ namespace ml {
 namespace {
 
 bool asked_for(std::span<const std::uint8_t> flags, std::size_t i, DType dtype) {
-  return is_floating(dtype) && (flags.empty() || flags[i] != 0);
+  return is_differentiable(dtype) && (flags.empty() || flags[i] != 0);
 }
 
 std::vector<Var> inputs_like(Graph& graph, std::span<const TensorType> types, const char* prefix) {
@@ -75,7 +75,7 @@ std::vector<Var> differentiate(Decomposition decompose, const RuleArguments& a) 
   std::vector<ValueId> arguments;
   for (const Var& x : a.inputs) arguments.push_back(x.id);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (a.cotangents[i] && is_floating(outputs[i].dtype())) arguments.push_back(a.cotangents[i].id);
+    if (a.cotangents[i] && is_differentiable(outputs[i].dtype())) arguments.push_back(a.cotangents[i].id);
   }
   std::vector<Var> results;
   for (const ValueId id : inline_graph(a.graph, derived, arguments)) results.push_back({&a.graph, id});

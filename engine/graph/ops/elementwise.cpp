@@ -1,5 +1,7 @@
 // Element-wise primitives. Inputs broadcast like NumPy and share a dtype; results keep it, comparisons answer bool.
 //
+// Narrow dtypes are cast, selected and compared for equality; arithmetic refuses them.
+//
 // Integers wrap; integer division and remainder truncate towards zero and answer 0 for a zero divisor; shifts past the
 // width answer 0 (or the sign). f16 and bf16 compute in f32 and round once.
 #include <numbers>
@@ -184,7 +186,7 @@ const Op kOps[] = {
      .max_inputs = 1,
      .infer = infer_cast,
      .gradient = gradient_by([](Args a) -> std::vector<Var> {
-       return {is_floating(in0(a).dtype()) ? cast(dy(a), in0(a).dtype()) : Var{}};
+       return {is_differentiable(in0(a).dtype()) ? cast(dy(a), in0(a).dtype()) : Var{}};
      }),
      .make_attributes = attributes_of<DTypeAttributes>},
 };

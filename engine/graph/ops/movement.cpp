@@ -98,7 +98,7 @@ std::vector<TensorType> infer_transpose(const InferArguments& a) {
 
 std::vector<TensorType> infer_bit_cast(const InferArguments& a) {
   const DType to = a.as<DTypeAttributes>().dtype;
-  if (dtype_size(to) != dtype_size(a.dtype(0)))
+  if (dtype_info(to).bits != dtype_info(a.dtype(0)).bits)
     rules::fail(a, rules::text(a.inputs[0]) + " has elements of another width than " + std::string(dtype_name(to)));
   if (to == DType::boolean && a.dtype(0) != to) rules::fail(a, "not every byte is a bool", "compare with 0");
   return {{to, a.shape(0)}};
@@ -171,7 +171,8 @@ std::vector<TensorType> infer_reverse(const InferArguments& a) {
 std::vector<TensorType> infer_iota(const InferArguments& a) {
   const auto& attributes = a.as<IotaAttributes>();
   const std::string type = rules::text({attributes.dtype, attributes.shape});
-  if (attributes.dtype == DType::boolean) rules::fail(a, "wants a numeric dtype, got " + type);
+  if (attributes.dtype == DType::boolean || is_narrow(attributes.dtype))
+    rules::fail(a, "wants a numeric dtype, got " + type);
   if (!attributes.shape.known()) rules::fail(a, "wants a known shape, got " + type);
   if (attributes.axis < 0 || attributes.axis >= attributes.shape.rank()) {
     rules::fail(a, "axis " + std::to_string(attributes.axis) + " is outside of " + type);

@@ -24,7 +24,7 @@ void check_tensors(const InferArguments& a, std::size_t count) {
   }
 }
 void check_rate(const InferArguments& a, std::size_t i) {
-  if (!is_floating(a.dtype(i)) || a.shape(i).rank() != 0)
+  if (!is_differentiable(a.dtype(i)) || a.shape(i).rank() != 0)
     rules::fail(a, "wants a floating scalar as learning rate, got " + rules::text(a.inputs[i]));
 }
 
@@ -51,7 +51,7 @@ std::vector<Var> decompose_sgd(Args a) {
 std::vector<TensorType> infer_adam(const InferArguments& a) {
   check_tensors(a, 4);
   check_rate(a, 4);
-  if (!is_integer(a.dtype(5)) || a.shape(5).rank() != 0)
+  if (!is_integer(a.dtype(5)) || is_narrow(a.dtype(5)) || a.shape(5).rank() != 0)
     rules::fail(a, "wants an integer scalar as number of the step, got " + rules::text(a.inputs[5]));
   return {a.inputs[0], a.inputs[0], a.inputs[0]};
 }

@@ -37,7 +37,7 @@ std::vector<TensorType> infer_random(const InferArguments& a) {
   const auto& attributes = a.as<RandomAttributes>();
   check_state(a, 0);
   check_shape(a, attributes.shape);
-  if (!is_floating(attributes.dtype))
+  if (!is_differentiable(attributes.dtype))
     rules::fail(a, "makes floating numbers, not " + std::string(dtype_name(attributes.dtype)));
   return {{attributes.dtype, attributes.shape}, kState};
 }

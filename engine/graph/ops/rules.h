@@ -24,19 +24,21 @@ inline void same_dtypes(const InferArguments& a, std::size_t first = 0) {
 }
 
 inline void want(const InferArguments& a, bool holds, std::size_t input, const char* wanted) {
-  if (!holds) fail(a, std::string("wants ") + wanted + ", got " + text(a.inputs[input]));
+  if (holds) return;
+  fail(a, std::string("wants ") + wanted + ", got " + text(a.inputs[input]),
+       is_narrow(a.dtype(input)) ? "cast it first: narrow dtypes are stored, not computed in" : "");
 }
 inline void want_floating(const InferArguments& a, std::size_t i = 0) {
-  want(a, is_floating(a.dtype(i)), i, "a floating dtype");
+  want(a, is_floating(a.dtype(i)) && !is_narrow(a.dtype(i)), i, "a floating dtype");
 }
 inline void want_integer(const InferArguments& a, std::size_t i = 0) {
-  want(a, is_integer(a.dtype(i)), i, "an integer dtype");
+  want(a, is_integer(a.dtype(i)) && !is_narrow(a.dtype(i)), i, "an integer dtype");
 }
 inline void want_boolean(const InferArguments& a, std::size_t i = 0) {
   want(a, a.dtype(i) == DType::boolean, i, "bool");
 }
 inline void want_numeric(const InferArguments& a, std::size_t i = 0) {
-  want(a, a.dtype(i) != DType::boolean, i, "a numeric dtype");
+  want(a, a.dtype(i) != DType::boolean && !is_narrow(a.dtype(i)), i, "a numeric dtype");
 }
 inline void want_index(const InferArguments& a, std::size_t i) {
   want(a, a.dtype(i) == DType::i32 || a.dtype(i) == DType::i64, i, "i32 or i64 indices");

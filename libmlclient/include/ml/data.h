@@ -68,7 +68,7 @@ class ML_API IdxDataset : public Dataset {
 // One array of a NumPy file (format versions 1 to 3; bool, integers and floats of the machine's byte order; C or
 // Fortran order). Throws corrupt or unsupported, naming the file and what is wrong.
 ML_API Tensor load_npy(const std::string& path);
-// Version 1.0, written beside `path` and renamed. bf16 has no NumPy dtype: unsupported.
+// Version 1.0, written beside `path` and renamed. bf16 and the narrow dtypes have no NumPy dtype: unsupported.
 ML_API void save_npy(const std::string& path, const Tensor& tensor);
 
 struct LoaderOptions {

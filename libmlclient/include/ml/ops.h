@@ -8,6 +8,8 @@
 //   - two floating dtypes: the wider one; f16 with bf16 is f32
 //   - two integers of one signedness: the wider one; of two: the signed one that holds both (u8 with i8 is i16); u64
 //     with a signed dtype throws, because nothing holds both
+//   - a narrow dtype (float8, 4 and 2 bits) meets no other: convert it with to(); nothing but movement, selection and
+//     comparison for equality takes it
 //   - a Scalar (a plain number) takes the tensor's dtype unless its kind is higher: then i64 or f32
 // `/`, mean() and functions like exp() answer f32 for bools and integers.
 #pragma once

@@ -24,7 +24,17 @@ def number(x):
     return repr(float(x)) if math.isfinite(x) else "nan" if math.isnan(x) else "inf" if x > 0 else "-inf"
 
 
+class Narrow:
+    """A tensor of a dtype that NumPy has not, given by its values."""
+
+    def __init__(self, name, values):
+        self.name, self.values = name, np.array(values, np.float64)
+
+
 def tensor(x):
+    if isinstance(x, Narrow):
+        shape = ",".join(map(str, x.values.shape))
+        return " ".join([f"{x.name}[{shape}]"] + [number(v) if x.name[0] == "f" else str(int(v)) for v in x.values.reshape(-1)])
     x = np.asarray(x)
     shape = ",".join(map(str, x.shape))
     return " ".join([f"{NAMES[x.dtype]}[{shape}]"] + [number(v) for v in x.reshape(-1)])
@@ -166,6 +176,65 @@ def elementwise():
         halves = f64([1 / 3, 65504, 65519.9, 65520, 1e-8, 6e-8, 2049, 2051, NAN, -INF])
         case("cast", [halves], [halves.astype(np.float32).astype(np.float16)], dtype="f16")
     case("cast", [np.array([True, False])], [f64([1, 0])], dtype="f64")
+    narrow()
+
+
+# Exponent and mantissa bits, bias, values at the top that are NaN or infinite, and what is past the largest.
+FORMATS = {"f8e4m3fn": (4, 3, 7, 1, NAN), "f8e4m3fnuz": (4, 3, 8, 0, NAN), "f8e5m2": (5, 2, 15, 4, INF),
+           "f8e5m2fnuz": (5, 2, 16, 0, NAN), "f4e2m1": (2, 1, 1, 0, 6.0)}
+
+
+def narrow_values(name):
+    """All magnitudes, by their bits."""
+    exponent_bits, mantissa_bits, bias, specials, _ = FORMATS[name]
+    values = []
+    for code in range(2 ** (exponent_bits + mantissa_bits) - specials):
+        exponent, mantissa = divmod(code, 2**mantissa_bits)
+        scale = 2.0 ** (max(exponent, 1) - bias)
+        values.append(scale * (mantissa / 2**mantissa_bits + (1 if exponent else 0)))
+    return values
+
+
+def to_narrow(name, x):
+    if math.isnan(x):
+        return 0.0 if name == "f4e2m1" else NAN
+    values, past = narrow_values(name), FORMATS[name][4]
+    # One value past the largest, as the format would go on, decides what is over.
+    steps = values + [2 * values[-1] - values[-2]]
+    if abs(x) > steps[-1]:
+        result = past
+    else:
+        code = min(range(len(steps)), key=lambda c: (abs(steps[c] - abs(x)), c % 2))
+        result = values[code] if code < len(values) else past
+    result = math.copysign(result, x)
+    return 0.0 if result == 0 and name.endswith("fnuz") else result
+
+
+def narrow():
+    x = np.array([0.0, 0.25, 0.26, 0.75, 1.0625, 1.1875, 2.5, 3.5, 5.0, 7.0, 17.0, 19.0, 243.0, 247.0, 248.0, 455.0, 464.0, 465.0,
+                  57344.0, 61439.0, 61440.0, 1e9, 2.0**-9, 1.5 * 2.0**-10, 2.0**-11, 2.0**-16, 2.0**-17, 2.0**-18, 2.0**-19,
+                  NAN, INF], np.float32)
+    x = np.concatenate([x, -x])
+    for name in FORMATS:
+        y = Narrow(name, [to_narrow(name, float(v)) for v in x])
+        case("cast", [x], [y], dtype=name)
+        case("cast", [y], [y.values.astype(np.float32)], dtype="f32")
+        case("cast", [np.array([-500, -3, 0, 7, 100], np.int32)], [Narrow(name, [to_narrow(name, v) for v in (-500.0, -3.0, 0.0, 7.0, 100.0)])],
+             dtype=name)
+        case("eq", [y, y], [y.values == y.values])
+    # Exponents alone: to the nearest power of two, ties up; what has none is NaN.
+    x = np.array([1.0, 1.25, 1.5, 3.0, 5.0, 0.7, 2.0**-127, 2.0**-126 * 0.75, 2.0**127, 1.4 * 2.0**127, 1.6 * 2.0**127, 0.0, -1.0,
+                  2.0**-128, INF, NAN], np.float32)
+    powers = [1, 1, 2, 4, 4, 0.5, 2.0**-127, 2.0**-126, 2.0**127, 2.0**127, NAN, NAN, NAN, NAN, NAN, NAN]
+    case("cast", [x], [Narrow("f8e8m0", powers)], dtype="f8e8m0")
+    case("cast", [Narrow("f8e8m0", powers)], [np.array(powers, np.float32)], dtype="f32")
+    for name, low, high in [("i4", -8, 7), ("u4", 0, 15), ("i2", -2, 1), ("u2", 0, 3)]:
+        floats = f64([NAN, INF, -INF, -100.0, -8.9, -2.5, -1.5, -0.5, 0.5, 1.9, 3.5, 7.9, 15.5, 1e30])
+        case("cast", [floats], [Narrow(name, [0 if math.isnan(v) else int(min(max(v, low), high)) for v in floats])], dtype=name)
+        integers = np.arange(-20, 21, dtype=np.int64)
+        wrapped = [(v - low) % (high - low + 1) + low for v in integers]
+        case("cast", [integers], [Narrow(name, wrapped)], dtype=name)
+        case("cast", [Narrow(name, wrapped)], [np.array(wrapped, np.int8)], dtype="i8")
 
 
 # --- reductions -------------------------------------------------------------------------------------------------------
@@ -240,6 +309,9 @@ def bit_casts():
     case("bit_cast", [x], [x.view(np.int32)], dtype="i32")
     case("bit_cast", [x.view(np.uint32)], [x], dtype="f32")
     case("bit_cast", [np.array([[-1, 5]], np.int8)], [np.array([[255, 5]], np.uint8)], dtype="u8")
+    case("bit_cast", [np.array([0x7e, 0xf0, 0x08], np.uint8)], [Narrow("f8e4m3fn", [448, -128, 2.0**-6])], dtype="f8e4m3fn")
+    case("bit_cast", [Narrow("f4e2m1", [0.5, -6, 3])], [Narrow("u4", [1, 15, 5])], dtype="u4")
+    case("bit_cast", [Narrow("u4", [0, 7, 8, 15])], [Narrow("i4", [0, 7, -8, -1])], dtype="i4")
 
 
 def fourier():

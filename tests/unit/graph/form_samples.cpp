@@ -4,6 +4,7 @@
 #include <set>
 
 #include "engine/graph/build_nn.h"
+#include "engine/graph/narrow.h"
 #include "engine/graph/scalar.h"
 #include "ml/error.h"
 #include "tests/unit/graph/bodies.h"
@@ -49,6 +50,7 @@ ConstantPtr awkward_constant(DType dtype) {
   } else {
     for (const int byte : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
       const std::vector<std::byte> element(dtype_size(dtype), static_cast<std::byte>(byte));
+      if (is_narrow(dtype) && narrow::canonical(dtype, static_cast<std::uint8_t>(byte)) != byte) continue;
       if (dtype != DType::boolean || byte <= 1) bytes.insert(bytes.end(), element.begin(), element.end());
     }
   }

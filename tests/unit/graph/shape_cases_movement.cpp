@@ -263,6 +263,8 @@ const ShapeCase kMovement[] = {
      "! iota: axis 0 is outside of a tensor with 0 dimensions"},
     {"iota of booleans", [](Graph& g) { return iota(g, DType::boolean, {2}, 0); },
      "! iota: wants a numeric dtype, got bool[2]"},
+    {"iota of a narrow dtype", [](Graph& g) { return iota(g, DType::u4, {2}, 0); },
+     "! iota: wants a numeric dtype, got u4[2]"},
     {"iota of the unknown", [](Graph& g) { return iota(g, DType::i32, {kUnknown}, 0); },
      "! iota: wants a known shape, got i32[?]"},
 };
@@ -280,6 +282,9 @@ const ShapeCase kIndexing[] = {
      [](Graph& g) { return gather(in(g, "f32[1, 1, 1, 1, 1]"), in(g, "i64[1, 1, 1, 1, 1]"), 0); },
      "! gather: the result of [1, 1, 1, 1, 1] indices into [1, 1, 1, 1, 1] has more than 8 dimensions"},
     {"bit_cast", [](Graph& g) { return bit_cast(in(g, "f32[5, ?]"), DType::i32); }, "i32[5, ?]"},
+    {"bit_cast of 4 bits", [](Graph& g) { return bit_cast(in(g, "f4e2m1[3]"), DType::i4); }, "i4[3]"},
+    {"bit_cast of 4 bits to 8", [](Graph& g) { return bit_cast(in(g, "i4[3]"), DType::u8); },
+     "! bit_cast: i4[3] has elements of another width than u8"},
     {"bit_cast to another width", [](Graph& g) { return bit_cast(in(g, "f32[5]"), DType::i16); },
      "! bit_cast: f32[5] has elements of another width than i16"},
     {"bit_cast to booleans", [](Graph& g) { return bit_cast(in(g, "u8[5]"), DType::boolean); },

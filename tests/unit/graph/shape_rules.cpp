@@ -112,7 +112,8 @@ struct DTypesOf {
   bool (*takes)(DType);
   bool answers_boolean;
 };
-bool number(DType dtype) { return dtype != DType::boolean; }
+bool number(DType dtype) { return dtype != DType::boolean && !is_narrow(dtype); }
+bool integer(DType dtype) { return is_integer(dtype) && !is_narrow(dtype); }
 bool boolean(DType dtype) { return dtype == DType::boolean; }
 bool any(DType) { return true; }
 
@@ -120,10 +121,10 @@ const DTypesOf kElementwiseDTypes[] = {
     {"neg abs sign add sub mul div rem maximum minimum", number, false},
     {"exp expm1 log log1p sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh tanh erf sigmoid floor ceil round "
      "pow atan2",
-     is_floating, false},
-    {"bit_not bit_and bit_or bit_xor shift_left shift_right", is_integer, false},
+     is_differentiable, false},
+    {"bit_not bit_and bit_or bit_xor shift_left shift_right", integer, false},
     {"logical_not logical_and logical_or logical_xor", boolean, true},
-    {"is_nan is_inf", is_floating, true},
+    {"is_nan is_inf", is_differentiable, true},
     {"lt le gt ge", number, true},
     {"eq ne", any, true},
 };

@@ -77,7 +77,7 @@ TEST(RingTensor, CountsBytesAndRefusesOverflow) {
   const uint64_t huge_but_empty[] = {0, uint64_t{1} << 40, uint64_t{1} << 40};
   EXPECT_FALSE(mlring_tensor_bytes(MLRING_U8, 3, huge_but_empty, &bytes));
   EXPECT_FALSE(mlring_tensor_bytes(0, 1, plain, &bytes));
-  EXPECT_FALSE(mlring_tensor_bytes(MLRING_BOOL + 1, 1, plain, &bytes));
+  EXPECT_FALSE(mlring_tensor_bytes(MLRING_U2 + 1, 1, plain, &bytes));
   const uint64_t nine[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
   EXPECT_FALSE(mlring_tensor_bytes(MLRING_U8, 9, nine, &bytes));
 }
@@ -198,7 +198,7 @@ TEST(RingArgument, IsAcceptedOrRefusedByName) {
       {"direction 0", [](auto& a) { a.direction = 0; }, MLRING_REFUSED_DIRECTION},
       {"direction 4", [](auto& a) { a.direction = 4; }, MLRING_REFUSED_DIRECTION},
       {"dtype 0", [](auto& a) { a.dtype = 0; }, MLRING_REFUSED_DTYPE},
-      {"dtype 14", [](auto& a) { a.dtype = 14; }, MLRING_REFUSED_DTYPE},
+      {"dtype 24", [](auto& a) { a.dtype = 24; }, MLRING_REFUSED_DTYPE},
       {"rank 9", [](auto& a) { a.rank = 9; }, MLRING_REFUSED_RANK},
       {"dim beyond rank", [](auto& a) { a.dims[7] = 1; }, MLRING_REFUSED_DIMS},
       {"overflow", [](auto& a) { a.dims[0] = uint64_t{1} << 62; }, MLRING_REFUSED_DIMS},

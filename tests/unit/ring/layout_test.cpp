@@ -78,7 +78,7 @@ TEST(RingLayout, DtypesAreTheEngines) {
   for (uint32_t dtype = 0; dtype < 64; ++dtype) {
     EXPECT_EQ(mlring_dtype_bits(dtype) != 0, ml::is_dtype(dtype)) << dtype;
     if (!ml::is_dtype(dtype)) continue;
-    EXPECT_EQ(mlring_dtype_bits(dtype), ml::dtype_info(static_cast<ml::DType>(dtype)).bits) << dtype;
+    EXPECT_EQ(mlring_dtype_bits(dtype), 8 * ml::dtype_size(static_cast<ml::DType>(dtype))) << dtype;
   }
 }
 
