@@ -4,12 +4,13 @@
 #include "engine/graph/build.h"
 #include "engine/graph/ops/attention.h"
 #include "engine/graph/ops/optimizer.h"
+#include "engine/graph/ops/quantize.h"
 #include "engine/graph/ops/windows.h"
 
 namespace ml {
 
 // ops/convolution.cpp. x [N, C, spatial...], weight [O, C / groups, window...], bias [O] or an empty Var; one to three
-// spatial dimensions. Floating dtypes.
+// spatial dimensions. Floating dtypes; the convolution itself also of i32, what quantized ones add up in.
 Var convolution(Var x, Var weight, Var bias, Windows windows, std::int64_t groups = 1);
 // dy has the shape of the result; answers [N, C, extents...].
 Var convolution_input_gradient(Var dy, Var weight, Windows windows, std::int64_t groups, Ints extents);
@@ -81,6 +82,13 @@ struct Dropout {
   Var y, mask, state;  // the mask is true where x stays
 };
 Dropout dropout(Var x, Var state, double rate);  // what stays is scaled by 1 / (1 - rate)
+
+// ops/quantize.cpp. Of the scale's shape: rank 0, or as the attributes say; the zero point has it too, or is an empty
+// Var (then it is 0). 16-bit floats compute in f32.
+//   quantize: x and scale of one floating dtype -> saturated(x / scale, of integers rounded to nearest even, + zero
+//   point), in attributes.dtype dequantize: (x - zero point) * scale, in the scale's dtype
+Var quantize(Var x, Var scale, Var zero_point, const QuantizeAttributes& attributes);
+Var dequantize(Var x, Var scale, Var zero_point, const DequantizeAttributes& attributes = {});
 
 // ops/optimizer.cpp. Tensors have one type; the rate is a floating scalar, the step an integer one that counts from 1.
 struct SgdUpdate {

@@ -15,6 +15,18 @@ namespace {
 
 }  // namespace
 
+float largest(DType dtype) {
+  switch (dtype) {
+    case DType::f8e4m3fn: return 448;
+    case DType::f8e4m3fnuz: return 240;
+    case DType::f8e5m2:
+    case DType::f8e5m2fnuz: return 57344;
+    case DType::f8e8m0: return 0x1p127F;
+    case DType::f4e2m1: return 6;
+    default: refuse(dtype);
+  }
+}
+
 std::uint8_t canonical(DType dtype, std::uint8_t byte) {
   switch (dtype) {
     case DType::f4e2m1:

@@ -112,6 +112,9 @@ constexpr std::uint8_t low_bits(std::uint8_t value) {
   }
 }
 
+// The largest finite value of a float.
+float largest(DType dtype);
+
 // The byte that stands for the same element and that storing would have written. Every byte is one of f8.
 std::uint8_t canonical(DType dtype, std::uint8_t byte);
 

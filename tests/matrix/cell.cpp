@@ -42,7 +42,7 @@ HostTensor converted(const HostTensor& tensor, DType dtype) {
 Result wide_result(const Cell& cell, const Sample& sample) {
   std::vector<HostTensor> inputs;
   for (const HostTensor& tensor : cell.inputs)
-    inputs.push_back(is_floating(tensor.dtype) ? converted(tensor, DType::f32) : tensor);
+    inputs.push_back(is_differentiable(tensor.dtype) ? converted(tensor, DType::f32) : tensor);
   // A body has the dtype inside; other attributes say what to compute, of which only the rounding changes.
   const bool carries_body = dynamic_cast<const BodyAttributes*>(cell.attributes.get()) != nullptr;
   const AttributesPtr attributes = carries_body ? sample.attributes(DType::f32) : cell.attributes;

@@ -60,6 +60,8 @@ Vars recurrent(Graph& graph, Parameters x) {
   return scan(cell(), carried, x.subspan(1, 1), x.subspan(2, 1), {.reverse = reverse});
 }
 
+Var elements(Graph& graph) { return cast(indices(graph, {2, 3}, {5, -7, 100, 0, 3, -128}), DType::i8); }
+
 const GradientCase kCases[] = {
     {"dft", {{{2, 5, 2}}}, [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0]))}; }},
     {"dft of real numbers, onesided",
@@ -67,6 +69,23 @@ const GradientCase kCases[] = {
      [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0], false, true))}; }},
     {"dft inverse, by factors", {{{70, 2}}}, [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0], true))}; }},
     {"dft of nothing", {{{0, 2}}}, [](Graph&, Parameters x) -> Vars { return {square_of(dft(x[0]))}; }},
+    {"dequantize",
+     {{{3}}},
+     [](Graph& g, Parameters scale) -> Vars {
+       const Var zero = cast(indices(g, {3}, {0, 1, -2}), DType::i8);
+       const Var y = dequantize(elements(g), scale[0], zero, [] {
+         DequantizeAttributes attributes;
+         attributes.axis = 1;
+         return attributes;
+       }());
+       return {y * y};
+     }},
+    {"dequantize by one scale",
+     {{{}}},
+     [](Graph& g, Parameters scale) -> Vars {
+       const Var y = dequantize(elements(g), scale[0], Var{});
+       return {y * y};
+     }},
     {"softmax", {{{2, 3, 2}}}, [](Graph&, Parameters x) -> Vars { return {softmax(x[0], 1)}; }},
     {"log_softmax", {{{2, 3}}}, [](Graph&, Parameters x) -> Vars { return {log_softmax(x[0])}; }},
     {"cross_entropy",

@@ -6,8 +6,8 @@ namespace ml::test {
 namespace {
 
 constexpr std::vector<OpSamples> (*kFamilies[])() = {
-    elementwise_samples, movement_samples, reduce_samples,  indexing_samples, contraction_samples,
-    pooling_samples,     dynamic_samples,  network_samples, sequence_samples, fused_samples,
+    elementwise_samples, movement_samples, reduce_samples,   indexing_samples, contraction_samples, pooling_samples,
+    dynamic_samples,     network_samples,  sequence_samples, quantize_samples, fused_samples,
 };
 
 }  // namespace

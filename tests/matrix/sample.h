@@ -55,6 +55,7 @@ std::vector<OpSamples> pooling_samples();
 std::vector<OpSamples> dynamic_samples();
 std::vector<OpSamples> network_samples();
 std::vector<OpSamples> sequence_samples();
+std::vector<OpSamples> quantize_samples();
 std::vector<OpSamples> fused_samples();
 
 // All of them, by op; null when there are none.

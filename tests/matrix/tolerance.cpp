@@ -65,6 +65,8 @@ constexpr Class kClasses[] = {
     {"average_pool", Rounds::sum},
     {"average_pool_gradient", Rounds::sum},
     {"relu", Rounds::once},
+    {"quantize", Rounds::once},
+    {"dequantize", Rounds::once},
     {"top_k", Rounds::once},
     {"max_pool", Rounds::once},
     {"max_pool_gradient", Rounds::sum},

@@ -1,5 +1,5 @@
-// Convolutions that oneDNN does not take: f64, and sizes or layouts of f32 that it refuses. Direct loops in parts of
-// one image and channel each; every sum runs in order.
+// Convolutions that oneDNN does not take: f64, i32, and sizes or layouts of f32 that it refuses. Direct loops in parts
+// of one image and channel each; every sum runs in order.
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/widened.h"
@@ -154,12 +154,16 @@ std::unique_ptr<Kernel> compile_typed(const ConvolutionRequest& request) {
 
 const char* refuse(const KernelRequest& request) {
   const DType dtype = request.outputs[0].type.dtype;
-  return dtype == DType::f64 || dtype == DType::f32 ? nullptr : refusal::kDType;
+  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::i32 ? nullptr : refusal::kDType;
 }
 
 std::unique_ptr<Kernel> compile(const KernelRequest& node, PackCache&) {
   const ConvolutionRequest request(node);
-  return node.outputs[0].type.dtype == DType::f64 ? compile_typed<double>(request) : compile_typed<float>(request);
+  switch (node.outputs[0].type.dtype) {
+    case DType::f64: return compile_typed<double>(request);
+    case DType::i32: return compile_typed<std::uint32_t>(request);  // wraps
+    default: return compile_typed<float>(request);
+  }
 }
 
 constexpr Implementation row(const char* op) {

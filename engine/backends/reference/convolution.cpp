@@ -79,19 +79,23 @@ std::vector<double> zeros(const Tensor& tensor) {
   return std::vector<double>(static_cast<std::size_t>(tensor.elements()));
 }
 
-void convolution(const Call& call) {
+template <class T>
+void convolution_in(const Call& call) {
   const auto& attributes = call.as<ConvolutionAttributes>();
   const Tensor &x = call.inputs[0], &w = call.inputs[1], &y = call.outputs[0];
   const Geometry geometry(x.shape(), w.shape(), y.shape(), attributes.windows, attributes.groups);
-  const std::vector<double> from = load<double>(x), weight = load<double>(w);
-  std::vector<double> to = zeros(y);
+  const std::vector<T> from = load<T>(x), weight = load<T>(w);
+  std::vector<T> to(static_cast<std::size_t>(y.elements()));
   if (call.inputs.size() == 3) {
     Shape bias_shape = y.shape();
     for (int axis = 0; axis < bias_shape.rank(); ++axis) bias_shape[axis] = axis == 1 ? bias_shape[axis] : 1;
-    to = broadcast(load<double>(call.inputs[2]), bias_shape, y.shape());
+    to = broadcast(load<T>(call.inputs[2]), bias_shape, y.shape());
   }
-  geometry.products([&](std::size_t i, std::size_t j, std::size_t k) { to[k] += from[i] * weight[j]; });
+  geometry.products([&](std::size_t i, std::size_t j, std::size_t k) { to[k] = add(to[k], mul(from[i], weight[j])); });
   store(y, to);
+}
+void convolution(const Call& call) {
+  with_compute_type(call.inputs[0].dtype(), [&call](auto zero) { convolution_in<decltype(zero)>(call); });
 }
 
 void input_gradient(const Call& call) {

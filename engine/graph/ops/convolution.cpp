@@ -43,7 +43,7 @@ std::int64_t scaled(const InferArguments& a, std::int64_t extent, std::int64_t g
 
 std::vector<TensorType> infer_convolution(const InferArguments& a) {
   const auto& attributes = a.as<ConvolutionAttributes>();
-  rules::want_floating(a);
+  rules::want(a, is_differentiable(a.dtype(0)) || a.dtype(0) == DType::i32, 0, "a floating dtype or i32");
   rules::same_dtypes(a);
   const int spatial = spatial_rank(a, 0, "its input");
   check_ranks(a);

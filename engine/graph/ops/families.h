@@ -27,6 +27,7 @@ std::span<const Op> norm_ops();
 std::span<const Op> random_ops();
 std::span<const Op> optimizer_ops();
 std::span<const Op> detection_ops();
+std::span<const Op> quantize_ops();
 std::span<const Op> control_ops();
 
 // One line a family, so that additions merge.
@@ -50,6 +51,7 @@ inline constexpr Family kFamilies[] = {
     random_ops,
     optimizer_ops,
     detection_ops,
+    quantize_ops,
     control_ops,
 };
 // clang-format on

@@ -448,6 +448,12 @@ def convolutions():
         case("convolution", [x, w, bias], [forward + bias.reshape((-1,) + (1,) * (x.ndim - 2))], **windows)
         case("convolution_input_gradient", [y, w], [dx], **windows, extents=list(x_shape[2:]))
         case("convolution_weight_gradient", [x, y], [dw], **windows, extents=list(w_shape[2:]))
+    # Integers wrap.
+    x, w = np.array([[[100000, -7, 3, 2**31 - 1]]], np.int32), np.array([[[50000, 2]]], np.int32)
+    sums = [int(p) * 50000 + int(q) * 2 + 1 for p, q in zip(x[0, 0], x[0, 0, 1:])]
+    case("convolution", [x, w, np.array([1], np.int32)],
+         [np.array([[[(s + 2**31) % 2**32 - 2**31 for s in sums]]], np.int32)],
+         strides=[1], pad_low=[0], pad_high=[0], dilations=[1], groups=1)
 
 
 def matmuls():
@@ -740,7 +746,44 @@ def dynamic():
     case("transpose_by", [x, Known([2, -3, 1])], [x.transpose(2, 0, 1)])
 
 
+# --- quantization -----------------------------------------------------------------------------------------------------
+def quantization():
+    x = f64([[0.0, 0.5, 1.5, 2.5, -0.5], [100.0, -100.0, 1e9, NAN, 3.2]])
+    scale = f64([0.5, 2.0])
+
+    def integers(values, low, high):
+        return [[0 if math.isnan(v) else int(min(max(v, low), high)) for v in row] for row in values]
+
+    by_row = np.rint(x / scale[:, None])
+    case("quantize", [x, f64(0.75), np.uint8(128)],
+         [np.array(integers(np.rint(x / 0.75) + 128, 0, 255), np.uint8)], dtype="u8", axis=0, block=0, saturate=True)
+    case("quantize", [x, scale, np.array([-3, 4], np.int8)],
+         [np.array(integers(by_row + [[-3], [4]], -128, 127), np.int8)], dtype="i8", axis=0, block=0, saturate=True)
+    case("quantize", [x, scale], [Narrow("i4", integers(by_row, -8, 7))], dtype="i4", axis=0, block=0, saturate=True)
+    # Two scales for five elements: the first is for three of them.
+    blocks = f64([[1, 2], [4, 0.25]])
+    spread = np.repeat(blocks, 3, axis=1)[:, :5]
+    case("quantize", [x, blocks, np.array([[1, 2], [3, 4]], np.uint16)],
+         [np.array(integers(np.rint(x / spread) + np.repeat([[1, 2], [3, 4]], 3, axis=1)[:, :5], 0, 65535), np.uint16)],
+         dtype="u16", axis=1, block=3, saturate=True)
+    floats = f64([0.3, -500.0, 1e9, NAN, -INF, 17.0])
+    for name, largest in (("f8e4m3fn", 448.0), ("f4e2m1", 6.0)):
+        clipped = [to_narrow(name, min(max(v / 2, -largest), largest) if v == v else v) for v in floats]
+        case("quantize", [floats, f64(2.0)], [Narrow(name, clipped)], dtype=name, axis=0, block=0, saturate=True)
+    case("quantize", [floats, f64(2.0)], [Narrow("f8e5m2", [to_narrow("f8e5m2", v / 2) for v in floats])],
+         dtype="f8e5m2", axis=0, block=0, saturate=False)
+
+    q = np.array([[0, 255, 128], [1, 2, 130]], np.uint8)
+    case("dequantize", [q, f64(0.5), np.uint8(128)], [(q.astype(np.float64) - 128) * 0.5], axis=0, block=0)
+    case("dequantize", [q, f64([1.0, 2.0, 3.0])], [q * f64([1.0, 2.0, 3.0])], axis=1, block=0)
+    case("dequantize", [q, f64([[1.0, 2.0], [3.0, 4.0]]), np.array([[1, 2], [3, 4]], np.uint8)],
+         [(q.astype(np.float64) - [[1, 1, 2], [3, 3, 4]]) * f64([[1, 1, 2], [3, 3, 4]])], axis=1, block=2)
+    case("dequantize", [np.array([-2**31, 7], np.int32), f64(0.25)], [f64([-2**29, 1.75])], axis=0, block=0)
+    case("dequantize", [Narrow("f8e4m3fn", [448, -0.5, NAN]), f64(3)], [f64([1344, -1.5, NAN])], axis=0, block=0)
+    case("dequantize", [Narrow("i2", [-2, -1, 0, 1]), f64(3), Narrow("i2", 1)], [f64([-9, -6, -3, 0])], axis=0, block=0)
+
+
 if __name__ == "__main__":
     for family in (elementwise, reductions, movement, bit_casts, fourier, indexing, detection, convolutions, matmuls, pooling,
-                   networks, norms, attentions, recurrences, random_numbers, optimizers, dynamic):
+                   networks, norms, attentions, recurrences, random_numbers, optimizers, dynamic, quantization):
         family()

@@ -47,6 +47,7 @@ TEST(Narrow, FloatsHoldWhatTheirFormatsSay) {
     EXPECT_EQ(values.begin()->first, format.dtype == DType::f8e8m0 ? 0x1p-127F : 0.0F);
     EXPECT_EQ(std::next(values.begin())->first, format.least);
     EXPECT_EQ(values.rbegin()->first, format.most);
+    EXPECT_EQ(narrow::largest(format.dtype), format.most);
   }
 }
 

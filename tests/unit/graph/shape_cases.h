@@ -42,6 +42,7 @@ std::span<const ShapeCase> sequence_cases();
 std::span<const ShapeCase> random_cases();
 std::span<const ShapeCase> optimizer_cases();
 std::span<const ShapeCase> detection_cases();
+std::span<const ShapeCase> quantize_cases();
 std::span<const ShapeCase> control_cases();
 std::vector<ShapeCase> all_shape_cases();
 

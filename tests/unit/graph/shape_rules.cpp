@@ -29,7 +29,7 @@ std::vector<ShapeCase> all_shape_cases() {
   std::vector<ShapeCase> all;
   for (const auto cases : {elementwise_cases(), matmul_cases(), reduce_cases(), movement_cases(), indexing_cases(),
                            network_cases(), softmax_cases(), norm_cases(), sequence_cases(), random_cases(),
-                           optimizer_cases(), detection_cases(), control_cases()}) {
+                           optimizer_cases(), detection_cases(), quantize_cases(), control_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;
