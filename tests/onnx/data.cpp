@@ -80,7 +80,9 @@ void write_tensor_file(const std::filesystem::path& path, const HostTensor& tens
   onnx::pb::Tensor proto;
   proto.set_data_type(onnx::onnx_type_of(tensor.dtype));
   for (const std::int64_t extent : tensor.shape.dims()) proto.add_dims(extent);
-  proto.set_raw_data(tensor.bytes.data(), tensor.bytes.size());
+  std::vector<std::byte> packed;
+  const auto stored = onnx::stored_bytes(tensor.dtype, tensor.bytes, packed);
+  proto.set_raw_data(stored.data(), stored.size());
   const std::string bytes = proto.SerializeAsString();
   write_file(path, std::as_bytes(std::span(bytes)));
 }

@@ -1,5 +1,6 @@
 #include "engine/formats/onnx/export.h"
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <set>
@@ -74,8 +75,9 @@ void fill(pb::Tensor& tensor, const std::string& name, const ConstantData& const
 void add_initializer(pb::Graph& proto, const std::string& name, const ConstantData& constant) {
   pb::Tensor& tensor = *proto.add_initializer();
   fill(tensor, name, constant);
-  const auto bytes = constant.bytes();
-  tensor.set_raw_data(bytes.data(), bytes.size());
+  std::vector<std::byte> packed;
+  const auto stored = stored_bytes(constant.dtype, constant.bytes(), packed);
+  tensor.set_raw_data(stored.data(), stored.size());
 }
 
 }  // namespace
@@ -139,6 +141,31 @@ void refuse_missing(const Graph& graph) {
               "ONNX operator set " + std::to_string(kExportOpset) + " has no counterpart for: " + text);
 }
 
+// The operator set that brought an element type.
+int opset_of(DType dtype) {
+  switch (dtype) {
+    case DType::i4:
+    case DType::u4: return 21;
+    case DType::f4e2m1: return 23;
+    case DType::f8e8m0: return 24;
+    case DType::i2:
+    case DType::u2: return 25;
+    default: return kExportOpset;
+  }
+}
+
+int opset_of(const Graph& graph) {
+  int opset = kExportOpset;
+  for (const Value& value : graph.values()) opset = std::max(opset, opset_of(value.type.dtype));
+  for (const Node& node : graph.nodes()) {
+    if (node.op->kind != OpKind::constant) opset = std::max(opset, find_writer(graph, node)->opset);
+  }
+  return opset;
+}
+
+// The version of the file format that came with an operator set.
+int ir_version_of(int opset) { return opset <= 20 ? 9 : opset <= 22 ? 10 : opset == 23 ? 11 : opset == 24 ? 12 : 13; }
+
 void write_text(const Sink& sink, const std::string& text) { sink(std::as_bytes(std::span(text))); }
 
 }  // namespace
@@ -150,9 +177,10 @@ void export_model(const Graph& source, const Sink& sink) {
   refuse_missing(graph);
 
   pb::Model model;
-  model.set_ir_version(kExportIrVersion);
   model.set_producer_name("mlaccel");
-  model.add_opset_import()->set_version(kExportOpset);
+  const int opset = opset_of(graph);
+  model.set_ir_version(ir_version_of(opset));
+  model.add_opset_import()->set_version(opset);
   pb::Graph& proto = *model.mutable_graph();
   proto.set_name(graph.name);
   Writer writer(graph, proto);
@@ -188,14 +216,16 @@ void export_model(const Graph& source, const Sink& sink) {
   for (const auto& [name, constant] : large) {
     pb::Tensor tensor;
     fill(tensor, name, *constant);
+    std::vector<std::byte> packed;
+    const auto stored = stored_bytes(constant->dtype, constant->bytes(), packed);
     std::string head = tensor.SerializeAsString();
-    append_length(head, 9, constant->length());
+    append_length(head, 9, stored.size());
     std::string prefix;
-    append_length(prefix, 5, head.size() + constant->length());
+    append_length(prefix, 5, head.size() + stored.size());
     std::string outer;
-    append_length(outer, 7, prefix.size() + head.size() + constant->length());
+    append_length(outer, 7, prefix.size() + head.size() + stored.size());
     write_text(sink, outer + prefix + head);
-    sink(constant->bytes());
+    sink(stored);
   }
 }
 

@@ -10,14 +10,13 @@
 namespace ml::onnx {
 
 inline constexpr int kExportOpset = 20;
-inline constexpr int kExportIrVersion = 9;
 
 // Receives the file piece by piece.
 using Sink = std::function<void(std::span<const std::byte>)>;
 
-// Writes `graph` as a ModelProto of operator set 20. Composites that ONNX has no operator for are written as their
-// decomposition; constants of 1 KiB or more go to the sink straight from where they lie. Throws unsupported, naming
-// every op that has no counterpart, before anything is written.
+// Writes `graph` as a ModelProto of operator set 20, or a later one where its ops or dtypes need that. Composites that
+// ONNX has no operator for are written as their decomposition; constants of 1 KiB or more go to the sink straight from
+// where they lie. Throws unsupported, naming every op that has no counterpart, before anything is written.
 void export_model(const Graph& graph, const Sink& sink);
 
 }  // namespace ml::onnx

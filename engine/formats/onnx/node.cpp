@@ -15,6 +15,7 @@ namespace {
 // clang-format off
 constexpr OperatorTable kTables[] = {
     attention_operators,
+    cast_operators,
     conv_operators,
     einsum_operators,
     generate_operators,
@@ -26,6 +27,7 @@ constexpr OperatorTable kTables[] = {
     normalize_operators,
     pad_operators,
     pool_operators,
+    quantize_operators,
     recurrent_operators,
     reduce_operators,
     region_operators,

@@ -104,11 +104,13 @@ struct Operator {
 };
 inline constexpr int kOldestOpset = 1, kLatestOpset = 27;
 
+std::span<const Operator> cast_operators();
 std::span<const Operator> math_operators();
 std::span<const Operator> reduce_operators();
 std::span<const Operator> shape_operators();
 std::span<const Operator> index_operators();
 std::span<const Operator> nn_operators();
+std::span<const Operator> quantize_operators();
 std::span<const Operator> loss_operators();
 std::span<const Operator> conv_operators();
 std::span<const Operator> pad_operators();

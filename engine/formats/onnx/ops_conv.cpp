@@ -16,7 +16,7 @@ constexpr int kAny = kLatestOpset;
 Var zero(Var like) { return scalar(*like.graph, like.dtype(), 0); }
 
 Results conv(Node n) {
-  const Window w = window_of(n, kernel_shape_or_weights(n));
+  const Window w = window_of(n, kernel_shape_or_weights(n, n.in(1)));
   Var x = n.in(0);
   if (w.pads_first()) x = padded(n, x, w.pads, "constant", zero(x));
   return {convolution(x, n.in(1), n.has(2) ? n.in(2) : Var{}, w.windows, n.integer("group", 1))};
@@ -79,7 +79,7 @@ Var spread_convolution(Node n, const Windows& w, const Ints& size, std::int64_t 
 
 // The gradient of a convolution with respect to its input: weights are [C, M / group, window...].
 Results conv_transpose(Node n) {
-  const Ints size = kernel_shape_or_weights(n);
+  const Ints size = kernel_shape_or_weights(n, n.in(1));
   Windows w = plain_windows(n, size);
   const std::int64_t groups = n.integer("group", 1);
   std::vector<Reach> reaches;

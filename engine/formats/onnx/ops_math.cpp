@@ -53,19 +53,12 @@ Results bit_shift(Node n) {
   return {left ? shift_left(n.in(0), n.in(1)) : shift_right(n.in(0), n.in(1))};
 }
 
-Results cast_to(Node n) { return {cast(n.in(0), n.dtype("to", DType::f32))}; }
-Results cast_like(Node n) { return {cast(n.in(0), n.in(1).dtype())}; }
-
-// The bits as they are, but for booleans, of which there are only two.
-Results bit_cast_operator(Node n) {
-  const Var x = n.in(0);
-  const DType to = n.dtype("to", x.dtype());
-  if (to != DType::boolean || x.dtype() == to) return {bit_cast(x, to)};
-  return {ne(bit_cast(x, DType::u8), 0.0)};
-}
+// Float8 has NaN and infinities, but no arithmetic.
+Var computable(Var x) { return is_narrow(x.dtype()) ? cast(x, DType::f32) : x; }
+Results not_a_number(Node n) { return {is_nan(computable(n.in(0)))}; }
 
 Results infinite(Node n) {
-  const Var x = n.in(0);
+  const Var x = computable(n.in(0));
   Var result = is_inf(x);
   if (n.integer("detect_negative", 1) == 0) result = logical_and(result, gt(x, 0.0));
   if (n.integer("detect_positive", 1) == 0) result = logical_and(result, lt(x, 0.0));
@@ -162,14 +155,11 @@ constexpr Operator kOperators[] = {
     {"Asinh", 9, kAny, asinh_operator},
     {"Atan", 7, kAny, unary<atan>},
     {"Atanh", 9, kAny, atanh_operator},
-    {"BitCast", 26, kAny, bit_cast_operator},
     {"BitShift", 11, kAny, bit_shift},
     {"BitwiseAnd", 18, kAny, binary<bit_and>},
     {"BitwiseNot", 18, kAny, unary<bit_not>},
     {"BitwiseOr", 18, kAny, binary<bit_or>},
     {"BitwiseXor", 18, kAny, binary<bit_xor>},
-    {"Cast", 6, kAny, cast_to},
-    {"CastLike", 15, kAny, cast_like},
     {"Ceil", 6, kAny, unary<ceil>},
     {"Celu", 12, kAny, celu},
     {"Clip", 6, kAny, clip},
@@ -189,7 +179,7 @@ constexpr Operator kOperators[] = {
     {"HardSwish", 14, kAny, hard_swish},
     {"Identity", 1, kAny, identity},
     {"IsInf", 10, kAny, infinite},
-    {"IsNaN", 9, kAny, unary<is_nan>},
+    {"IsNaN", 9, kAny, not_a_number},
     {"LeakyRelu", 6, kAny, leaky_relu},
     {"Less", 7, kAny, binary<lt>},
     {"LessOrEqual", 12, kAny, binary<le>},

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/formats/onnx/onnx.pb.h"
+#include "engine/graph/narrow.h"
 #include "engine/graph/scalar.h"
 #include "ml/error.h"
 
@@ -18,19 +19,11 @@ constexpr std::string_view kTypeNames[] = {
     "complex64", "complex128", "bfloat16",   "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz",
     "uint4",     "int4",       "float4e2m1", "float8e8m0",   "uint2",          "int2"};
 constexpr std::array<std::pair<int, DType>, kDTypeCount> kTypes = {{
-    {1, DType::f32},
-    {2, DType::u8},
-    {3, DType::i8},
-    {4, DType::u16},
-    {5, DType::i16},
-    {6, DType::i32},
-    {7, DType::i64},
-    {9, DType::boolean},
-    {10, DType::f16},
-    {11, DType::f64},
-    {12, DType::u32},
-    {13, DType::u64},
-    {16, DType::bf16},
+    {1, DType::f32},     {2, DType::u8},          {3, DType::i8},      {4, DType::u16},       {5, DType::i16},
+    {6, DType::i32},     {7, DType::i64},         {9, DType::boolean}, {10, DType::f16},      {11, DType::f64},
+    {12, DType::u32},    {13, DType::u64},        {16, DType::bf16},   {17, DType::f8e4m3fn}, {18, DType::f8e4m3fnuz},
+    {19, DType::f8e5m2}, {20, DType::f8e5m2fnuz}, {21, DType::u4},     {22, DType::i4},       {23, DType::f4e2m1},
+    {24, DType::f8e8m0}, {25, DType::u2},         {26, DType::i2},
 }};
 
 template <class Values>
@@ -51,7 +44,15 @@ std::vector<std::byte> from_typed(DType dtype, const Values& values) {
   return bytes;
 }
 
+// Narrow dtypes travel as their bytes, packed ones too, each in an int32.
+std::vector<std::byte> from_bytes(const pb::Tensor& tensor) {
+  std::vector<std::byte> bytes;
+  for (const std::int32_t value : tensor.int32_data()) bytes.push_back(static_cast<std::byte>(value));
+  return bytes;
+}
+
 std::vector<std::byte> typed_data(const pb::Tensor& tensor, DType dtype) {
+  if (is_narrow(dtype)) return from_bytes(tensor);
   if (dtype == DType::f32) return from_typed(dtype, tensor.float_data());
   if (dtype == DType::f64) return from_typed(dtype, tensor.double_data());
   if (dtype == DType::i64) return from_typed(dtype, tensor.int64_data());
@@ -90,29 +91,39 @@ ConstantPtr read_tensor(const pb::Tensor& tensor, const std::shared_ptr<const Bl
     if (extent < 0) throw Error(Code::corrupt, "a dimension of " + std::to_string(extent), context);
   }
   const Shape shape(dims);
-  std::int64_t wanted = 0;
-  if (__builtin_mul_overflow(shape.elements(), static_cast<std::int64_t>(dtype_size(dtype)), &wanted)) {
+  const auto elements = static_cast<std::uint64_t>(shape.elements());
+  const bool packed = dtype_info(dtype).bits < 8;
+  std::uint64_t wanted = packed ? narrow::packed_size(dtype, elements) : 0;
+  if (!packed && __builtin_mul_overflow(elements, dtype_size(dtype), &wanted)) {
     throw Error(Code::corrupt, "dims " + shape.str() + " are larger than any memory", context);
   }
   const auto check = [&](std::uint64_t got) {
-    if (got != static_cast<std::uint64_t>(wanted)) {
+    if (got != wanted) {
       throw Error(Code::corrupt,
                   std::string(dtype_name(dtype)) + shape.str() + " needs " + std::to_string(wanted) +
                       " bytes, the file has " + std::to_string(got),
                   context);
     }
   };
+  const auto copy_of = [&](std::span<const std::byte> stored) {
+    check(stored.size());
+    if (!packed) return make_constant(dtype, shape, stored);
+    return make_constant(dtype, shape, narrow::unpack(dtype, stored, elements));
+  };
   if (tensor.has_lifted_length()) {
     check(tensor.lifted_length());
+    if (packed) return copy_of(file->bytes().subspan(tensor.lifted_offset(), tensor.lifted_length()));
     return std::make_shared<const ConstantData>(ConstantData{dtype, shape, file, tensor.lifted_offset()});
   }
-  if (tensor.has_raw_data()) {
-    check(tensor.raw_data().size());
-    return make_constant(dtype, shape, std::as_bytes(std::span(tensor.raw_data())));
-  }
-  const std::vector<std::byte> bytes = typed_data(tensor, dtype);
-  check(bytes.size());
-  return make_constant(dtype, shape, bytes);
+  if (tensor.has_raw_data()) return copy_of(std::as_bytes(std::span(tensor.raw_data())));
+  return copy_of(typed_data(tensor, dtype));
+}
+
+std::span<const std::byte> stored_bytes(DType dtype, std::span<const std::byte> elements,
+                                        std::vector<std::byte>& packed) {
+  if (dtype_info(dtype).bits >= 8) return elements;
+  packed = narrow::pack(dtype, elements);
+  return packed;
 }
 
 }  // namespace ml::onnx

@@ -20,4 +20,8 @@ int onnx_type_of(DType dtype);
 // not fill the dims.
 ConstantPtr read_tensor(const pb::Tensor& tensor, const std::shared_ptr<const Blob>& file, const std::string& where);
 
+// Dense elements as a TensorProto has them in raw_data: `elements`, or `packed`, filled with them, below a byte each.
+std::span<const std::byte> stored_bytes(DType dtype, std::span<const std::byte> elements,
+                                        std::vector<std::byte>& packed);
+
 }  // namespace ml::onnx

@@ -99,8 +99,8 @@ Window window_of(Node n, const Ints& size) {
 
 Ints kernel_shape(Node n) { return check_size(n, n.ints("kernel_shape")); }
 
-Ints kernel_shape_or_weights(Node n) {
-  const Shape& weight = n.in(1).shape();
+Ints kernel_shape_or_weights(Node n, Var weights) {
+  const Shape& weight = weights.shape();
   Ints size = n.ints("kernel_shape");
   if (size.empty()) size.assign(weight.begin() + std::min(2, weight.rank()), weight.end());
   if (std::ranges::find(size, kUnknown) != size.end()) n.unsupported("a window of unknown size");

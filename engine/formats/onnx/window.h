@@ -21,8 +21,8 @@ struct Window {
 Window window_of(const NodeContext& n, const Ints& size);
 // Strides, dilations and pads of the node, checked, with their defaults; auto_pad ignored.
 Windows plain_windows(const NodeContext& n, const Ints& size);
-// The attribute kernel_shape; convolutions may leave it to the weights, which are input 1.
+// The attribute kernel_shape; convolutions may leave it to the weights.
 Ints kernel_shape(const NodeContext& n);
-Ints kernel_shape_or_weights(const NodeContext& n);
+Ints kernel_shape_or_weights(const NodeContext& n, Var weights);
 
 }  // namespace ml::onnx

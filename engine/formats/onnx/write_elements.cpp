@@ -1,10 +1,12 @@
 // Writing element-wise ops, matrix products and reductions.
 #include <algorithm>
+#include <cmath>
 
 #include "engine/formats/onnx/tensor.h"
 #include "engine/formats/onnx/writer.h"
 #include "engine/graph/ops/activation.h"
 #include "engine/graph/ops/matmul.h"
+#include "engine/graph/ops/quantize.h"
 #include "engine/graph/ops/reduce.h"
 
 namespace ml::onnx {
@@ -59,6 +61,46 @@ void cumulative_sum(Writer& w, const Node& node, Names in, Names out) {
   const std::string axis = w.add("Squeeze", {w.integers({a.axis}), w.integers({0})});
   w.add("CumSum", {in[0], axis}, {{"exclusive", std::int64_t{a.exclusive}}, {"reverse", std::int64_t{a.reverse}}},
         out[0]);
+}
+
+// ONNX leaves open what a float becomes that a narrow integer can't hold: here it saturates. To float8 it is not to.
+void write_cast(Writer& w, const Node& node, Names in, Names out) {
+  const DType from = input_dtype(w, node), to = node.as<DTypeAttributes>().dtype;
+  std::string x = in[0];
+  if (is_narrow(to) && is_integer(to) && is_floating(from)) {
+    if (is_narrow(from)) x = w.add("Cast", {x}, {{"to", std::int64_t{onnx_type_of(DType::f32)}}});
+    const DType wide = is_narrow(from) ? DType::f32 : from;
+    const double span = std::exp2(dtype_info(to).bits), low = is_signed(to) ? -span / 2 : 0;
+    x = w.add("Clip", {x, w.number(wide, low), w.number(wide, low + span - 1)});
+  }
+  NamedAttributes attributes{{"to", std::int64_t{onnx_type_of(to)}}};
+  if (is_narrow(to) && is_floating(to) && to != DType::f4e2m1) attributes.emplace_back("saturate", std::int64_t{0});
+  if (to == DType::f8e8m0) attributes.emplace_back("round_mode", std::string("nearest"));
+  w.add("Cast", {x}, attributes, out[0]);
+}
+void write_bit_cast(Writer& w, const Node& node, Names in, Names out) {
+  w.add("BitCast", in, {{"to", std::int64_t{onnx_type_of(node.as<DTypeAttributes>().dtype)}}}, out[0]);
+}
+
+// ONNX quantizes and dequantizes floats of at most 32 bits.
+bool quantizes(const Graph& graph, const Node& node) { return graph.type(node.inputs[1]).dtype != DType::f64; }
+template <class T>
+NamedAttributes spread_attributes(Writer& w, const Node& node) {
+  NamedAttributes attributes;
+  if (w.graph.type(node.inputs[1]).shape.rank() == 0) return attributes;
+  attributes.emplace_back("axis", node.as<T>().axis);
+  if (node.as<T>().block > 0) attributes.emplace_back("block_size", node.as<T>().block);
+  return attributes;
+}
+void write_quantize(Writer& w, const Node& node, Names in, Names out) {
+  const auto& a = node.as<QuantizeAttributes>();
+  NamedAttributes attributes = spread_attributes<QuantizeAttributes>(w, node);
+  attributes.emplace_back("output_dtype", std::int64_t{onnx_type_of(a.dtype)});
+  attributes.emplace_back("saturate", std::int64_t{a.saturate});
+  w.add("QuantizeLinear", in, attributes, out[0]);
+}
+void write_dequantize(Writer& w, const Node& node, Names in, Names out) {
+  w.add("DequantizeLinear", in, spread_attributes<DequantizeAttributes>(w, node), out[0]);
 }
 
 bool is_unsigned(const Graph& graph, const Node& node) { return !is_signed(graph.type(node.inputs[0]).dtype); }
@@ -133,16 +175,16 @@ const OpWriter kWriters[] = {
     {"gt", same<"Greater">},
     {"ge", same<"GreaterOrEqual">},
     {"select", same<"Where">},
-    {"cast",
-     [](Writer& w, const Node& n, Names in, Names out) {
-       w.add("Cast", in, {{"to", std::int64_t{onnx_type_of(n.as<DTypeAttributes>().dtype)}}}, out[0]);
-     }},
+    {"cast", write_cast},
     {"relu", same<"Relu">},
     {"gelu",
      [](Writer& w, const Node& n, Names in, Names out) {
        const bool approximate = n.as<GeluAttributes>().tanh_approximation;
        w.add("Gelu", in, {{"approximate", std::string(approximate ? "tanh" : "none")}}, out[0]);
      }},
+    {"bit_cast", write_bit_cast, nullptr, 26},
+    {"quantize", write_quantize, quantizes, 21},
+    {"dequantize", write_dequantize, quantizes, 21},
     {"matmul", product},
     {"reduce_sum", reduction<"ReduceSum">},
     {"reduce_mean", reduction<"ReduceMean">},

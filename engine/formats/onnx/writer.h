@@ -58,6 +58,7 @@ struct OpWriter {
   void (*write)(Writer& writer, const Node& node, const std::vector<std::string>& inputs,
                 const std::vector<std::string>& outputs);
   bool (*accepts)(const Graph& graph, const Node& node) = nullptr;
+  int opset = 0;  // what is written needs this version of the operator set
 };
 std::span<const OpWriter> element_writers();
 std::span<const OpWriter> structure_writers();
