@@ -50,9 +50,9 @@ Var reflected(Var at, const Side& side) {
 
 Taps taps_of(const Sampling& how, const Side& side, Var at) {
   if (how.mode == "nearest") at = round(at);
-  const Var outside = logical_or(lt(at, side.low), gt(at, side.high));
-  if (how.padding == "border") at = select(outside, maximum(minimum(at, side.last), 0.0), at);
-  if (how.padding == "reflection") at = select(outside, reflected(at, side), at);
+  if (how.padding == "reflection")
+    at = select(logical_or(lt(at, side.low), gt(at, side.high)), reflected(at, side), at);
+  at = maximum(minimum(at, side.last + 3.0), -3.0);  // farther away all taps are alike, and distances would be lost
   const std::int64_t count = how.mode == "nearest" ? 1 : how.mode == "linear" ? 2 : 4;
   Shape offsets{count};
   for (int i = 0; i < at.rank(); ++i) offsets.append(1);
