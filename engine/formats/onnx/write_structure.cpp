@@ -140,6 +140,33 @@ void write_scatter(Writer& w, const Node& node, Names in, Names out) {
   w.add("ScatterElements", in, {{"axis", a.axis}, {"reduction", std::string(kNames[a.reduction])}}, out[0]);
 }
 
+// ScatterND writes along the first axis: the others change places with it, in what is written too.
+void write_scatter_slices(Writer& w, const Node& node, Names in, Names out) {
+  constexpr const char* kNames[] = {"none", "add", "mul", "max", "min"};
+  const auto& a = node.as<ScatterAttributes>();
+  const std::int64_t rank = w.graph.type(node.inputs[0]).shape.rank(),
+                     indices = w.graph.type(node.inputs[1]).shape.rank();
+  Ints first{a.axis}, back, updates;
+  for (std::int64_t i = 0; i < rank; ++i) {
+    back.push_back(i == a.axis ? 0 : i < a.axis ? i + 1 : i);
+    if (i != a.axis) first.push_back(i);
+  }
+  for (std::int64_t i = 0; i < indices; ++i) updates.push_back(a.axis + i);
+  for (std::int64_t i = 0; i < rank - 1 + indices; ++i) {
+    if (i < a.axis || i >= a.axis + indices) updates.push_back(i);
+  }
+  const auto moved = [&](const std::string& x, const Ints& order, std::string output = {}) {
+    return w.add("Transpose", {x}, {{"perm", order}}, std::move(output));
+  };
+  const NamedAttributes reduction{{"reduction", std::string(kNames[a.reduction])}};
+  const std::string places = w.add("Unsqueeze", {in[1], w.integers({-1})});
+  if (a.axis == 0) {
+    w.add("ScatterND", {in[0], places, in[2]}, reduction, out[0]);
+  } else {
+    moved(w.add("ScatterND", {moved(in[0], first), places, moved(in[2], updates)}, reduction), back, out[0]);
+  }
+}
+
 Ints window_of(const Graph& graph, ValueId weight) {
   const Shape& shape = graph.type(weight).shape;
   return {shape.begin() + 2, shape.end()};
@@ -206,6 +233,7 @@ const OpWriter kWriters[] = {
     {"iota", write_iota},
     {"gather", write_gather<false>},
     {"gather_elements", write_gather<true>},
+    {"scatter", write_scatter_slices},
     {"scatter_elements", write_scatter},
     {"top_k", write_top_k},
     {"sort", write_sort, sortable},

@@ -1,0 +1,284 @@
+// Operators on pictures in ONNX models: what is refused and how, and what stays out of the graph.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "tests/unit/formats/onnx_models.h"
+
+namespace ml {
+namespace {
+
+using namespace onnx_models;
+
+constexpr std::int64_t kHuge = std::int64_t{1} << 40, kMost = std::numeric_limits<std::int64_t>::max();
+
+struct Refusal {
+  const char* what;
+  int version;
+  const char* op;
+  std::vector<std::vector<int>> inputs;  // f32; those behind them are `numbers`
+  std::vector<std::vector<std::int64_t>> numbers;
+  std::vector<std::pair<const char*, std::vector<std::int64_t>>> lists;
+  std::vector<std::pair<const char*, std::int64_t>> integers;
+  std::vector<std::pair<const char*, const char*>> texts;
+  const char* message;
+};
+
+Model model_of(const Refusal& c) {
+  Model model = empty_model(c.version);
+  auto& graph = *model.mutable_graph();
+  auto& node = *graph.add_node();
+  node.set_op_type(c.op);
+  for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+    const std::string name = "x" + std::to_string(i);
+    node.add_input(c.inputs[i].empty() ? "" : name);
+    if (c.inputs[i].empty()) continue;
+    add_value(graph.mutable_input(), name, {});
+    auto& shape = *graph.mutable_input()->rbegin()->mutable_type()->mutable_tensor_type()->mutable_shape();
+    for (const int extent : c.inputs[i]) shape.add_dim()->set_dim_value(extent);
+  }
+  for (std::size_t i = 0; i < c.numbers.size(); ++i) {
+    const std::string name = "n" + std::to_string(i);
+    node.add_input(name);
+    add_numbers(graph, name, c.numbers[i]);
+  }
+  for (const auto& [name, values] : c.lists) set(node, name, values);
+  for (const auto& [name, value] : c.integers) set(node, name, value);
+  for (const auto& [name, value] : c.texts) add_attribute(node, name).set_s(value);
+  node.add_output("y");
+  graph.add_output()->set_name("y");
+  return model;
+}
+
+TEST(OnnxPictures, SaysWhatIsWrong) {
+  const std::vector<int> x{1, 2, 5, 6};
+  const Refusal cases[] = {
+      {"sizes and scales", 13, "Resize", {x, {}}, {{1, 1, 2, 2}, {1, 2, 5, 6}}, {}, {}, {}, "one of scales and sizes"},
+      {"neither", 13, "Resize", {x}, {}, {}, {}, {}, "one of scales and sizes is needed"},
+      {"too few sizes", 13, "Resize", {x, {}, {}}, {{5, 6}}, {}, {}, {}, "sizes [2] for 4 axes"},
+      {"an axis twice", 18, "Resize", {x, {}, {}}, {{5, 6}}, {{"axes", {2, -2}}}, {}, {}, "axis 2 is named twice"},
+      {"no roi",
+       13,
+       "Resize",
+       {x, {}, {}},
+       {{1, 2, 5, 9}},
+       {},
+       {},
+       {{"coordinate_transformation_mode", "tf_crop_and_resize"}},
+       "needs a roi"},
+      {"a scale of 0",
+       13,
+       "Resize",
+       {x, {}},
+       {{1, 1, 0, 1}},
+       {},
+       {},
+       {},
+       "a scale or a size of axis 2 is not positive"},
+      {"a negative size",
+       13,
+       "Resize",
+       {x, {}, {}},
+       {{1, 2, -4, 6}},
+       {},
+       {},
+       {},
+       "a scale or a size of axis 2 is not positive"},
+      {"a size beyond memory",
+       13,
+       "Resize",
+       {x, {}, {}},
+       {{1, 2, kHuge, kHuge}},
+       {},
+       {},
+       {},
+       "has more than 2^63 elements"},
+      {"an unknown mode", 13, "Resize", {x, {}, {}}, {{1, 2, 5, 9}}, {}, {}, {{"mode", "sinc"}}, "mode 'sinc'"},
+      {"cubic before there was one", 10, "Resize", {x}, {{1, 1, 2, 2}}, {}, {}, {{"mode", "cubic"}}, "mode 'cubic'"},
+      {"a coordinate mode that went",
+       13,
+       "Resize",
+       {x, {}, {}},
+       {{1, 2, 5, 9}},
+       {},
+       {},
+       {{"coordinate_transformation_mode", "tf_half_pixel_for_nn"}},
+       "coordinate_transformation_mode 'tf_half_pixel_for_nn'"},
+      {"a policy",
+       18,
+       "Resize",
+       {x, {}, {}},
+       {{1, 2, 5, 9}},
+       {},
+       {},
+       {{"keep_aspect_ratio_policy", "larger"}},
+       "keep_aspect_ratio_policy 'larger'"},
+      {"too few scales", 9, "Upsample", {x}, {{2, 2}}, {}, {}, {}, "scales [2] for 4 axes"},
+      {"a grid of another rank",
+       16,
+       "GridSample",
+       {x, {1, 3, 2}},
+       {},
+       {},
+       {},
+       {},
+       "a grid [1, 3, 2] over [1, 2, 5, 6]"},
+      {"a grid of triples", 16, "GridSample", {x, {1, 3, 2, 3}}, {}, {}, {}, {}, "a grid [1, 3, 2, 3] over"},
+      {"a padding mode",
+       16,
+       "GridSample",
+       {x, {1, 3, 2, 2}},
+       {},
+       {},
+       {},
+       {{"padding_mode", "wrap"}},
+       "padding_mode 'wrap'"},
+      {"sizes of another rank",
+       20,
+       "AffineGrid",
+       {{1, 2, 3}},
+       {{1, 2, 3, 4, 5}},
+       {},
+       {},
+       {},
+       "theta [1, 2, 3] for a size of [5] extents"},
+      {"offset groups",
+       19,
+       "DeformConv",
+       {x, {4, 2, 3, 3}, {1, 18, 3, 4}},
+       {},
+       {},
+       {{"offset_group", 3}},
+       {},
+       "3 offset groups for an input"},
+      {"no bins", 16, "RoiAlign", {x, {3, 4}}, {{0, 0, 0}}, {}, {{"output_height", 0}}, {}, "output_height 0"},
+      {"samples beyond patience",
+       16,
+       "RoiAlign",
+       {x, {3, 4}},
+       {{0, 0, 0}},
+       {},
+       {{"sampling_ratio", kHuge}},
+       {},
+       "sampling_ratio 1099511627776"},
+      {"boxes without scores for each",
+       11,
+       "NonMaxSuppression",
+       {{1, 6, 4}, {1, 2, 5}},
+       {{3}},
+       {},
+       {},
+       {},
+       "scores [1, 2, 5] do not fit boxes [1, 6, 4]"},
+      {"no window", 11, "MaxPool", {x}, {}, {}, {}, {}, "a window of 0 dimensions over [1, 2, 5, 6]"},
+      {"a window of nothing",
+       11,
+       "MaxPool",
+       {x},
+       {},
+       {{"kernel_shape", {0, 2}}},
+       {},
+       {},
+       "kernel_shape has an entry of 0"},
+      {"a stride of nothing",
+       11,
+       "AveragePool",
+       {x},
+       {},
+       {{"kernel_shape", {2, 2}}, {"strides", {0, 1}}},
+       {},
+       {},
+       "strides has an entry of 0"},
+      {"too few pads",
+       11,
+       "AveragePool",
+       {x},
+       {},
+       {{"kernel_shape", {2, 2}}, {"pads", {1, 1}}},
+       {},
+       {},
+       "pads has 2 entries, 4 are needed"},
+      {"a dilation beyond numbers",
+       19,
+       "AveragePool",
+       {x},
+       {},
+       {{"kernel_shape", {2, 2}}, {"dilations", {kMost, 1}}},
+       {},
+       {},
+       "dilations has an entry of"},
+      {"a norm of 0", 18, "LpPool", {x}, {}, {{"kernel_shape", {2, 2}}}, {{"p", 0}}, {}, "p is 0"},
+      {"no channels to look at", 13, "LRN", {x}, {}, {}, {{"size", 0}}, {}, "a size of 0 over"},
+      {"pads for fewer axes", 18, "Pad", {x}, {{1, 1, 1}}, {}, {}, {}, "pads [3] for 4 axes, two for each are needed"},
+      {"pads beyond memory",
+       18,
+       "Pad",
+       {x},
+       {{0, 0, kHuge, 0, 0, 0, 0, kHuge}},
+       {},
+       {},
+       {},
+       "has more than 2^63 elements"},
+      {"pads beyond numbers",
+       18,
+       "Pad",
+       {x},
+       {{0, 0, kMost, 0, 0, 0, 0, 0}},
+       {},
+       {},
+       {{"mode", "constant"}},
+       "exceed 2^63"},
+      {"copies beyond memory",
+       18,
+       "Pad",
+       {x},
+       {{0, 0, kHuge, 0, 0, 0, 0, kHuge}},
+       {},
+       {},
+       {{"mode", "edge"}},
+       "has more than 2^63 elements"},
+      {"a way to pad", 18, "Pad", {x}, {{0, 0, 1, 0, 0, 0, 0, 0}}, {}, {}, {{"mode", "mirror"}}, "mode 'mirror'"},
+      {"a crop for fewer axes", 18, "CenterCropPad", {x}, {{3, 3}}, {}, {}, {}, "a shape of [2] extents for 4 axes"},
+      {"columns beyond memory", 18, "Col2Im", {{1, 4, 5}}, {{kHuge, kHuge}, {2, 2}}, {}, {}, {}, "Col2Im"},
+      {"pads that leave nothing",
+       11,
+       "ConvTranspose",
+       {x, {2, 2, 2, 2}},
+       {},
+       {{"pads", {4, 0, 4, 0}}},
+       {},
+       {},
+       "its pads cut off more than there is along axis 2"},
+  };
+  for (const Refusal& c : cases)
+    EXPECT_NE(message_of(model_of(c)).find(c.message), std::string::npos) << c.what << ": " << message_of(model_of(c));
+}
+
+// PyTorch writes the size as the extents of the input with the last two replaced: only those are interpolated.
+TEST(OnnxPictures, ResizeLeavesAxesAloneThatKeepTheirExtent) {
+  Model model = empty_model(13);
+  auto& graph = *model.mutable_graph();
+  add_value(graph.mutable_input(), "x", {-1, 3, 8, 8});
+  add_numbers(graph, "zero", {0});
+  add_numbers(graph, "two", {2});
+  add_numbers(graph, "size", {16, 20});
+  add_node(graph, "Shape", {"x"}, {"extents"});
+  add_node(graph, "Slice", {"extents", "zero", "two"}, {"kept"});
+  add_node(graph, "Concat", {"kept", "size"}, {"sizes"}).add_attribute()->set_name("axis");
+  graph.mutable_node(2)->mutable_attribute(0)->set_i(0);
+  auto& node = add_node(graph, "Resize", {"x", "", "", "sizes"}, {"y"});
+  add_attribute(node, "mode").set_s("linear");
+  graph.add_output()->set_name("y");
+  const Graph imported = import_proto(model);
+  EXPECT_EQ(imported.type(imported.outputs()[0].value).shape, (Shape{kUnknown, 3, 16, 20}));
+  const auto gathers = [&](const Node& n) { return n.op->name == "gather"; };
+  EXPECT_LE(std::ranges::count_if(imported.nodes(), gathers), 4);
+  std::vector<float> picture(2 * 3 * 8 * 8, 1.5f);
+  const std::vector<HostTensor> results = run(imported, {floats({2, 3, 8, 8}, picture)});
+  EXPECT_EQ(results[0].shape, (Shape{2, 3, 16, 20}));
+  for (const float value : floats_of(results[0])) ASSERT_NEAR(value, 1.5f, 1e-6f);
+}
+
+}  // namespace
+}  // namespace ml
