@@ -24,23 +24,30 @@ constexpr int kVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 constexpr std::size_t kLanes = HWY_LANES(float);
 constexpr std::int64_t kWidth = kVectors * static_cast<std::int64_t>(kLanes);
 
-template <int R>
-HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][kVectors]) {
+template <int R, int W>
+HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
   const D d;
+  constexpr std::int64_t kLine = 64 / sizeof(float);
   const float* panel = run.panel;
+  const float* ahead = run.ahead;
+  const float* const ahead_end = ahead + run.ahead_lines * kLine;
   for (std::int64_t tap = 0; tap < run.taps; ++tap) {
     const float* row[R];
     for (int r = 0; r < R; ++r) row[r] = run.rows[tap * R + r];
     for (std::int64_t k = 0; k < run.depth; ++k) {
-      V factor[kVectors];
+      V factor[W];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) factor[v] = hn::Load(d, panel + static_cast<std::size_t>(v) * kLanes);
+      for (int v = 0; v < W; ++v) factor[v] = hn::Load(d, panel + static_cast<std::size_t>(v) * kLanes);
       panel += kWidth;
+      if (ahead < ahead_end) {
+        __builtin_prefetch(ahead, 0, 2);  // into the second level
+        ahead += kLine;
+      }
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const V x = hn::Set(d, row[r][k]);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, factor[v], sum[r][v]);
+        for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(x, factor[v], sum[r][v]);
       }
     }
   }
@@ -73,28 +80,40 @@ HWY_INLINE void finish(const PanelRun& run, int r, std::size_t at, std::size_t n
   std::copy_n(few, n, out);
 }
 
-template <int R>
-HWY_NOINLINE void run_rows(const PanelRun& run) {
+// W: vectors of the panel that hold columns.
+template <int R, int W>
+HWY_NOINLINE void run_tile(const PanelRun& run) {
   const D d;
-  V sum[R][kVectors];
+  V sum[R][W];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+    for (int v = 0; v < W; ++v) sum[r][v] = hn::Zero(d);
   }
-  multiply<R>(run, sum);
+  multiply<R, W>(run, sum);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
+    for (int v = 0; v < W; ++v) {
       const std::size_t at = static_cast<std::size_t>(v) * kLanes;
-      const auto columns = static_cast<std::size_t>(run.columns);
-      if (at < columns) finish(run, r, at, columns - at, sum[r][v]);
+      finish(run, r, at, static_cast<std::size_t>(run.columns) - at, sum[r][v]);
     }
   }
   if (run.epilogue == nullptr || run.epilogue->then == nullptr) return;
   for (int r = 0; r < R; ++r)
     run.epilogue->then(run.out[r], run.out[r], nullptr, nullptr, static_cast<std::size_t>(run.columns));
+}
+
+template <int R>
+void run_rows(const PanelRun& run) {
+  const std::int64_t vectors =
+      (run.columns + static_cast<std::int64_t>(kLanes) - 1) / static_cast<std::int64_t>(kLanes);
+  if constexpr (kVectors == 4) {
+    if (vectors == 3) return run_tile<R, 3>(run);
+    if (vectors == 2) return run_tile<R, 2>(run);
+  }
+  if (vectors == 1) return run_tile<R, 1>(run);
+  run_tile<R, kVectors>(run);
 }
 
 }  // namespace

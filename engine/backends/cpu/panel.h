@@ -29,6 +29,10 @@ struct PanelRun {
   std::int64_t columns;      // at most the width
   bool add;                  // to what is there, which was not finished
   const Epilogue* epilogue;  // null: the sums are not finished yet
+  // What the caller will read soon: `ahead_lines` cache lines from here on are fetched while this runs, at most one for
+  // each row of the panel.
+  const float* ahead = nullptr;
+  std::int64_t ahead_lines = 0;
 };
 
 struct PanelKernel {

@@ -19,6 +19,8 @@ constexpr double kFlopsPerPart = 5e5;
 constexpr std::int64_t kFewChannels = 16;
 constexpr std::int64_t kCacheBytes = 1024 * 1024;  // of weights that stay in the second-level cache
 constexpr std::int64_t kMostRows = 16;             // of any panel kernel
+constexpr std::int64_t kChunkBytes = 512 * 1024;   // of weights that are used by one tile after the other
+constexpr std::int64_t kLineFloats = 16;           // of a cache line
 
 // Channels of a group beside which a panel's width is not wasted.
 constexpr std::int64_t kLeastChannels = 4;
@@ -48,7 +50,8 @@ class PanelConvolution final : public Kernel {
     panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
     const std::int64_t weight_bytes =
         taps_ * depth_ * kernel_.width * panels_ * static_cast<std::int64_t>(sizeof(float));
-    weights_stay_ = weight_bytes / panel_parts_ <= kCacheBytes;
+    weights_stay_ = weight_bytes <= kCacheBytes;
+    chunks_ = std::clamp<std::int64_t>(weight_bytes / panels_ / kChunkBytes + 1, 1, taps_);
     table_bytes_ = aligned_size(static_cast<std::size_t>(taps_ * kernel_.rows) * sizeof(const float*));
   }
 
@@ -135,10 +138,12 @@ class PanelConvolution final : public Kernel {
 
   void run_part(const Launch& launch, std::int64_t part) const {
     auto* const table = reinterpret_cast<const float**>(launch.tables + static_cast<std::size_t>(part) * table_bytes_);
-    const Range panels = range_of(panels_, panel_parts_, part % panel_parts_);
-    part /= panel_parts_;
-    const Range pixels = range_of(pixels_, pixel_parts_, part % pixel_parts_, kernel_.rows);
-    part /= pixel_parts_;
+    // Parts behind each other share what is larger: the pixels' channels, or weights that are on their way through.
+    const std::int64_t both = panel_parts_ * pixel_parts_, index = part % both;
+    const Range panels = range_of(panels_, panel_parts_, weights_stay_ ? index % panel_parts_ : index / pixel_parts_);
+    const Range pixels =
+        range_of(pixels_, pixel_parts_, weights_stay_ ? index / panel_parts_ : index % pixel_parts_, kernel_.rows);
+    part /= both;
     const std::int64_t group = part % groups_, image = part / groups_;
     const auto tile_at = [&](std::int64_t pixel) {
       const Tile tile{image, group, pixel, std::min(kernel_.rows, pixels.end - pixel)};
@@ -148,12 +153,16 @@ class PanelConvolution final : public Kernel {
     if (weights_stay_) {
       for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += kernel_.rows) {
         const Tile tile = tile_at(pixel);
-        for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) run_tile(launch, tile, panel, table);
+        for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
+          run_tile(launch, tile, panel, table, {0, taps_}, -1);
       }
     } else {
       for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-        for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += kernel_.rows)
-          run_tile(launch, tile_at(pixel), panel, table);
+        for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
+          const Range taps = range_of(taps_, chunks_, chunk);
+          for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += kernel_.rows)
+            run_tile(launch, tile_at(pixel), panel, table, taps, pixel / kernel_.rows);
+        }
       }
     }
   }
@@ -189,7 +198,10 @@ class PanelConvolution final : public Kernel {
     }
   }
 
-  void run_tile(const Launch& launch, const Tile& tile, std::int64_t panel, const float* const* table) const {
+  // `turn`: how many tiles have used these weights before, so that each fetches a share of those behind them; -1: they
+  // stay in the cache.
+  void run_tile(const Launch& launch, const Tile& tile, std::int64_t panel, const float* const* table, Range taps,
+                std::int64_t turn) const {
     const std::int64_t column = panel * kernel_.width, result = tile.group * width_ + column;
     float* out[kMostRows];
     for (std::int64_t i = 0; i < tile.count; ++i)
@@ -197,9 +209,24 @@ class PanelConvolution final : public Kernel {
     Epilogue epilogue;
     if (launch.bias != nullptr) epilogue.bias = launch.bias + result;
     const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
-    kernel_.run({table, tile.count, taps_, depth_,
-                 packed + (tile.group * panels_ + panel) * taps_ * depth_ * kernel_.width, out,
-                 std::min(kernel_.width, width_ - column), false, &epilogue});
+    const std::int64_t tap_floats = depth_ * kernel_.width;
+    const std::int64_t first = ((tile.group * panels_ + panel) * taps_ + taps.begin) * tap_floats;
+    PanelRun run{table + taps.begin * tile.count,
+                 tile.count,
+                 taps.size(),
+                 depth_,
+                 packed + first,
+                 out,
+                 std::min(kernel_.width, width_ - column),
+                 taps.begin != 0,
+                 taps.end == taps_ ? &epilogue : nullptr};
+    if (turn >= 0) {
+      const std::int64_t from = first + taps.size() * tap_floats + turn * taps.size() * depth_ * kLineFloats;
+      run.ahead = packed + from;
+      run.ahead_lines = std::clamp<std::int64_t>((groups_ * panels_ * taps_ * tap_floats - from) / kLineFloats, 0,
+                                                 taps.size() * depth_);
+    }
+    kernel_.run(run);
   }
 
   const PanelKernel& kernel_;
@@ -210,6 +237,7 @@ class PanelConvolution final : public Kernel {
   std::int64_t taps_ = 0, pixels_ = 0;
   std::int64_t pixel_parts_ = 1, panel_parts_ = 1;
   bool weights_stay_ = true;
+  std::int64_t chunks_ = 1;       // of a panel's taps, where the weights don't stay
   std::int64_t line_length_ = 0;  // with padding, where taps are joined
   std::size_t padded_bytes_ = 0, table_bytes_ = 0;
   std::vector<float> zeros_;

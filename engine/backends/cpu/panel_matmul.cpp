@@ -33,8 +33,8 @@ class PanelMatmul final : public Kernel {
     const auto* const a = data_of<float>(inputs[0]);
     auto* const c = data_of<float>(outputs[0]);
     cpu_stream(stream).pool().parallel_for(panel_parts_ * row_parts_, [&](std::int64_t part) {
-      const Range rows = range_of(rows_, row_parts_, part / panel_parts_, kernel_.rows);
-      const Range panels = range_of(panels_, panel_parts_, part % panel_parts_);
+      const Range rows = range_of(rows_, row_parts_, part % row_parts_, kernel_.rows);
+      const Range panels = range_of(panels_, panel_parts_, part / row_parts_);
       for (std::int64_t from = rows.begin; from < rows.end; from += block_)
         run(a, c, {from, std::min(from + block_, rows.end)}, panels);
     });
@@ -75,12 +75,18 @@ class PanelMatmul final : public Kernel {
           left[i] = a + batch.a + at * shape_.a.row;
           out[i] = c + batch.c + at * shape_.c.row + column;
         }
+        // The panel behind this one, a share with each run.
+        const std::int64_t ahead = (column + kernel_.width) * shape_.k + row / kernel_.rows * shape_.k * kLineFloats;
+        run.ahead = packed + ahead;
+        run.ahead_lines =
+            std::clamp<std::int64_t>((panels_ * shape_.k * kernel_.width - ahead) / kLineFloats, 0, shape_.k);
         kernel_.run(run);
       }
     }
   }
 
   static constexpr std::int64_t kMostRows = 16;
+  static constexpr std::int64_t kLineFloats = 16;  // of a cache line
 
   MatmulShape shape_;
   const PanelKernel& kernel_;

@@ -15,12 +15,14 @@
 namespace ml::cpu {
 namespace {
 
-constexpr double kFlopsPerPart = 1e6;  // of the direct convolution
+constexpr double kFlopsPerPart = 1e6;       // of the direct convolution
+constexpr std::int64_t kTilesPerPart = 24;  // at least: each part reads all weights
 constexpr std::int64_t kBlockBytes = 1024 * 1024;
-constexpr std::int64_t kMostRows = 16;  // of any panel kernel
+constexpr std::int64_t kMostRows = 16;    // of any panel kernel
+constexpr std::int64_t kLineFloats = 16;  // of a cache line
 // Below these the transforms, or weights that are read for too few tiles, cost more than is saved.
 constexpr std::int64_t kLeastChannels = 32;
-constexpr std::int64_t kLeastTiles = 12;
+constexpr std::int64_t kLeastTiles = 32;
 
 std::int64_t tiles_along(const Line& line) { return (line.count + kWinogradResults - 1) / kWinogradResults; }
 
@@ -40,7 +42,7 @@ class WinogradConvolution final : public Kernel {
     const std::int64_t tile_bytes =
         kWinogradProducts * (channels_ + results_) * static_cast<std::int64_t>(sizeof(float));
     block_ = std::max<std::int64_t>(kBlockBytes / tile_bytes / panel_.rows, 1) * panel_.rows;
-    parts_ = part_count(request.flops(), kFlopsPerPart, (tiles_ + panel_.rows - 1) / panel_.rows);
+    parts_ = part_count(request.flops(), kFlopsPerPart, tiles_ / kTilesPerPart);
     block_ = std::min(block_, (tiles_ / parts_ + panel_.rows) / panel_.rows * panel_.rows);
     packed_ = pack(*request.w->constant, packs);
   }
@@ -145,6 +147,12 @@ class WinogradConvolution final : public Kernel {
             rows[i] = image + (product * block_ + tile + i) * channels_;
             out[i] = sums + (product * block_ + tile + i) * results_ + column;
           }
+          // The panels behind this one, a share with each run.
+          const std::int64_t from =
+              (product * panels_ + panel + 1) * channels_ * panel_.width + tile / panel_.rows * channels_ * kLineFloats;
+          run.ahead = packed + from;
+          run.ahead_lines = std::clamp<std::int64_t>(
+              (kWinogradProducts * panels_ * channels_ * panel_.width - from) / kLineFloats, 0, channels_);
           panel_.run(run);
         }
       }
