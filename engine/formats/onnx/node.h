@@ -48,6 +48,7 @@ class NodeContext {
   std::size_t output_count() const;
   // True when output i has a name, that is, somebody may read it.
   bool wants_output(std::size_t i) const;
+  const std::string& output_name(std::size_t i) const;
 
   std::size_t input_count() const { return inputs_.size(); }
   bool has(std::size_t i) const { return i < inputs_.size() && inputs_[i].kind != Value::Kind::missing; }
@@ -125,6 +126,7 @@ std::span<const Operator> einsum_operators();
 std::span<const Operator> matrix_operators();
 std::span<const Operator> normalize_operators();
 std::span<const Operator> select_operators();
+std::span<const Operator> random_operators();
 std::span<const Operator> signal_operators();
 std::span<const Operator> text_operators();
 

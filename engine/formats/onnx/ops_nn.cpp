@@ -14,11 +14,40 @@ using Node = const NodeContext&;
 using Results = std::vector<Var>;
 constexpr int kAny = kLatestOpset;
 
+// Whether a node normalizes with the statistics of x itself: an attribute says so before operator set 7 and since 14,
+// in between the number of outputs did.
+bool trains(Node n) {
+  if (n.version() < 7) return n.integer("is_test", 0) == 0;
+  if (n.version() >= 14) return n.integer("training_mode", 0) != 0;
+  for (std::size_t i = 1; i < n.output_count(); ++i) {
+    if (n.wants_output(i)) return true;
+  }
+  return false;
+}
+
+// Results: y, and where it trains the running mean and variance, before operator set 14 also those of x.
 Results batch_normalization(Node n) {
-  if (n.integer("training_mode", 0) != 0) n.unsupported("BatchNormalization in training mode");
-  const Var x = n.in(0);
-  const auto operand = [&](std::size_t i) { return cast(n.in(i), x.dtype()); };
-  return {batch_norm_inference(x, operand(3), operand(4), operand(1), operand(2), n.number("epsilon", 1e-5))};
+  Var x = n.in(0);
+  const double epsilon = n.number("epsilon", 1e-5), momentum = n.number("momentum", 0.9);
+  // Before operator set 9 every element of an image could have statistics of its own: an image is then one of channels.
+  const bool spatial = n.version() >= 9 || n.integer("spatial", 1) != 0;
+  const auto flat = [&](Var v) { return spatial ? v : reshape(v, Shape{kUnknown}); };
+  if (!spatial) {
+    const std::vector<Var> extents = extents_of(x);
+    x = shaped(n, x, std::vector<Var>{extents.at(0), n.settled(product(n.graph, std::span(extents).subspan(1)))});
+  }
+  const auto parameter = [&](std::size_t i) { return flat(cast(n.in(i), x.dtype())); };
+  const auto whole = [&](Var y) { return spatial ? y : reshape_to(y, shape_of(n.in(0)), true); };
+  if (!trains(n))
+    return {whole(batch_norm_inference(x, parameter(3), parameter(4), parameter(1), parameter(2), epsilon))};
+  const BatchNorm norm = batch_norm(x, parameter(1), parameter(2), epsilon);
+  const auto like = [&](Var statistic, std::size_t i) {
+    return spatial ? cast(statistic, n.in(i).dtype())
+                   : reshape_to(cast(statistic, n.in(i).dtype()), shape_of(n.in(i)), true);
+  };
+  const Var mean = like(norm.mean, 3), variance = like(norm.variance, 4);
+  const auto running = [&](std::size_t i, Var current) { return n.in(i)*momentum + current * (1 - momentum); };
+  return {whole(norm.y), running(3, mean), running(4, variance), mean, variance};
 }
 
 // A group norm with one channel a group.
@@ -82,20 +111,10 @@ Results local_response_normalization(Node n) {
   return {cast(wide * pow(scale, -n.number("beta", 0.75)), x.dtype())};
 }
 
-// Inference: the input itself; the mask, where asked for, is all true.
-Results dropout_operator(Node n) {
-  if (n.has(2) && n.number_input(2, 0) != 0) n.unsupported("Dropout in training mode");
-  const Var x = n.in(0);
-  Results results{x};
-  if (n.wants_output(1)) results.push_back(expand_to(scalar(n.graph, DType::boolean, 1), shape_of(x)));
-  return results;
-}
-
 constexpr Operator kOperators[] = {
-    {"BatchNormalization", 7, kAny, batch_normalization},  {"Dropout", 7, kAny, dropout_operator},
-    {"GroupNormalization", 18, kAny, group_normalization}, {"InstanceNormalization", 6, kAny, instance_normalization},
-    {"LRN", 1, kAny, local_response_normalization},        {"LayerNormalization", 17, kAny, layer_normalization},
-    {"RMSNormalization", 23, kAny, rms_normalization},
+    {"BatchNormalization", 1, kAny, batch_normalization},       {"GroupNormalization", 18, kAny, group_normalization},
+    {"InstanceNormalization", 6, kAny, instance_normalization}, {"LRN", 1, kAny, local_response_normalization},
+    {"LayerNormalization", 17, kAny, layer_normalization},      {"RMSNormalization", 23, kAny, rms_normalization},
 };
 
 }  // namespace
