@@ -25,18 +25,38 @@ class DoneFence final : public Fence {
   void wait() const override {}
 };
 
+// One line a file, so that additions merge.
+// clang-format off
+using Family = std::span<const Implementation> (*)();
+constexpr Family kFamilies[] = {
+    loop_implementations,
+    panel_matmul_implementations,
+    dnnl_matmul_implementations,
+    loop_matmul_implementations,
+    winograd_convolution_implementations,
+    panel_convolution_implementations,
+    depthwise_convolution_implementations,
+    dnnl_convolution_implementations,
+    direct_convolution_implementations,
+    movement_implementations,
+    axis_implementations,
+    indexing_implementations,
+    random_implementations,
+    pooling_implementations,
+    detection_implementations,
+    attention_implementations,
+};
+// clang-format on
+
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(int threads) : pool_(ThreadPool::of_process(threads)) {
+    instruction_set();  // Highway chooses at its first call: the functions that kernels point to must be the chosen
+                        // ones
     traits_.unified = true;
     traits_.threads = pool_->threads();
-    for (const auto& family : {loop_implementations(), panel_matmul_implementations(), dnnl_matmul_implementations(),
-                               loop_matmul_implementations(), winograd_convolution_implementations(),
-                               panel_convolution_implementations(), depthwise_convolution_implementations(),
-                               dnnl_convolution_implementations(), direct_convolution_implementations(),
-                               movement_implementations(), axis_implementations(), indexing_implementations(),
-                               random_implementations(), pooling_implementations(), detection_implementations()}) {
-      table_.insert(table_.end(), family.begin(), family.end());
+    for (const Family family : kFamilies) {
+      table_.insert(table_.end(), family().begin(), family().end());
     }
   }
 

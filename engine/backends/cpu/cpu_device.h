@@ -102,5 +102,6 @@ std::span<const Implementation> indexing_implementations();
 std::span<const Implementation> random_implementations();
 std::span<const Implementation> pooling_implementations();
 std::span<const Implementation> detection_implementations();
+std::span<const Implementation> attention_implementations();
 
 }  // namespace ml::cpu

@@ -14,77 +14,17 @@
 #define HWY_TARGET_INCLUDE "engine/backends/cpu/loop_math.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-// After highway.h: it is compiled once per target too.
+// After highway.h: they are compiled once per target too.
 #include <hwy/contrib/math/math-inl.h>
+
+#include "engine/backends/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ml::cpu::HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
 using codegen::LoopOp;
 
-// Highway's functions do not promise anything outside of their range; these put NaN and the infinities right.
-struct Exp {
-  template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
-    using T = hn::TFromD<D>;
-    const V limit = hn::Set(d, sizeof(T) == 4 ? T(89) : T(710));
-    const V low = hn::Set(d, sizeof(T) == 4 ? T(-105) : T(-1001));
-    const V y = hn::Exp(d, hn::Max(hn::Min(x, limit), low));
-    return hn::IfThenElse(hn::Eq(x, x), y, x);
-  }
-};
-struct Expm1 {
-  template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
-    using T = hn::TFromD<D>;
-    const V limit = hn::Set(d, sizeof(T) == 4 ? T(89) : T(710));
-    const V low = hn::Set(d, sizeof(T) == 4 ? T(-105) : T(-1001));
-    const V y = hn::Expm1(d, hn::Max(hn::Min(x, limit), low));
-    const V tiny = hn::IfThenElse(hn::Lt(hn::Abs(x), hn::Set(d, std::numeric_limits<T>::epsilon() / 2)), x, y);
-    return hn::IfThenElse(hn::Eq(x, x), tiny, x);
-  }
-};
-struct Log {
-  template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
-    using T = hn::TFromD<D>;
-    const V zero = hn::Zero(d);
-    const V infinity = hn::Set(d, std::numeric_limits<T>::infinity());
-    V y = hn::Log(d, x);
-    y = hn::IfThenElse(hn::Lt(x, infinity), y, x);  // infinity and NaN answer themselves
-    y = hn::IfThenElse(hn::Eq(x, zero), hn::Neg(infinity), y);
-    return hn::IfThenElse(hn::Lt(x, zero), hn::Set(d, std::numeric_limits<T>::quiet_NaN()), y);
-  }
-};
-struct Log1p {
-  template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
-    using T = hn::TFromD<D>;
-    const V infinity = hn::Set(d, std::numeric_limits<T>::infinity());
-    const V pole = hn::Set(d, T(-1));
-    V y = hn::Log1p(d, x);
-    y = hn::IfThenElse(hn::Lt(x, infinity), y, x);
-    y = hn::IfThenElse(hn::Eq(x, pole), hn::Neg(infinity), y);
-    return hn::IfThenElse(hn::Lt(x, pole), hn::Set(d, std::numeric_limits<T>::quiet_NaN()), y);
-  }
-};
-struct Tanh {
-  template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
-    const V y = hn::Tanh(d, x);
-    return hn::IfThenElse(hn::Eq(x, x), y, x);
-  }
-};
-struct Sigmoid {
-  template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
-    using T = hn::TFromD<D>;
-    const V one = hn::Set(d, T(1));
-    return hn::Div(one, hn::Add(one, Exp::run(d, hn::Neg(x))));
-  }
-};
 // erf(x) = x P(x^2) up to 1, 1 - exp(-Q(x)) from there to 4, then 1. P and Q are Chebyshev fits of our own.
 struct Erf {
   template <class D, class V = hn::Vec<D>>

@@ -11,3 +11,10 @@
 #else
 #define ML_INDEPENDENT _Pragma("GCC ivdep")
 #endif
+
+// The next loop, of a small constant number of turns, is written out: what it indexes can live in registers.
+#if defined(__clang__)
+#define ML_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define ML_UNROLL _Pragma("GCC unroll 16")
+#endif

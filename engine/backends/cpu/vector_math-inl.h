@@ -1,0 +1,104 @@
+// Functions over vectors, for the files that are compiled once per instruction set. Include behind foreach_target.h.
+//
+// The first ones are within 4 units in the last place: tests/unit/cpu/loop_math_test.cpp measures them.
+#if defined(ML_VECTOR_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef ML_VECTOR_MATH_INL_H
+#undef ML_VECTOR_MATH_INL_H
+#else
+#define ML_VECTOR_MATH_INL_H
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+#include <limits>
+
+HWY_BEFORE_NAMESPACE();
+namespace ml::cpu::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Highway's functions do not promise anything outside of their range; these put NaN and the infinities right.
+struct Exp {
+  template <class D, class V = hn::Vec<D>>
+  static V run(D d, V x) {
+    using T = hn::TFromD<D>;
+    const V limit = hn::Set(d, sizeof(T) == 4 ? T(89) : T(710));
+    const V low = hn::Set(d, sizeof(T) == 4 ? T(-105) : T(-1001));
+    const V y = hn::Exp(d, hn::Max(hn::Min(x, limit), low));
+    return hn::IfThenElse(hn::Eq(x, x), y, x);
+  }
+};
+struct Expm1 {
+  template <class D, class V = hn::Vec<D>>
+  static V run(D d, V x) {
+    using T = hn::TFromD<D>;
+    const V limit = hn::Set(d, sizeof(T) == 4 ? T(89) : T(710));
+    const V low = hn::Set(d, sizeof(T) == 4 ? T(-105) : T(-1001));
+    const V y = hn::Expm1(d, hn::Max(hn::Min(x, limit), low));
+    const V tiny = hn::IfThenElse(hn::Lt(hn::Abs(x), hn::Set(d, std::numeric_limits<T>::epsilon() / 2)), x, y);
+    return hn::IfThenElse(hn::Eq(x, x), tiny, x);
+  }
+};
+struct Log {
+  template <class D, class V = hn::Vec<D>>
+  static V run(D d, V x) {
+    using T = hn::TFromD<D>;
+    const V zero = hn::Zero(d);
+    const V infinity = hn::Set(d, std::numeric_limits<T>::infinity());
+    V y = hn::Log(d, x);
+    y = hn::IfThenElse(hn::Lt(x, infinity), y, x);  // infinity and NaN answer themselves
+    y = hn::IfThenElse(hn::Eq(x, zero), hn::Neg(infinity), y);
+    return hn::IfThenElse(hn::Lt(x, zero), hn::Set(d, std::numeric_limits<T>::quiet_NaN()), y);
+  }
+};
+struct Log1p {
+  template <class D, class V = hn::Vec<D>>
+  static V run(D d, V x) {
+    using T = hn::TFromD<D>;
+    const V infinity = hn::Set(d, std::numeric_limits<T>::infinity());
+    const V pole = hn::Set(d, T(-1));
+    V y = hn::Log1p(d, x);
+    y = hn::IfThenElse(hn::Lt(x, infinity), y, x);
+    y = hn::IfThenElse(hn::Eq(x, pole), hn::Neg(infinity), y);
+    return hn::IfThenElse(hn::Lt(x, pole), hn::Set(d, std::numeric_limits<T>::quiet_NaN()), y);
+  }
+};
+struct Tanh {
+  template <class D, class V = hn::Vec<D>>
+  static V run(D d, V x) {
+    const V y = hn::Tanh(d, x);
+    return hn::IfThenElse(hn::Eq(x, x), y, x);
+  }
+};
+struct Sigmoid {
+  template <class D, class V = hn::Vec<D>>
+  static V run(D d, V x) {
+    using T = hn::TFromD<D>;
+    const V one = hn::Set(d, T(1));
+    return hn::Div(one, hn::Add(one, Exp::run(d, hn::Neg(x))));
+  }
+};
+// e^x of f32 for x <= 0, in few instructions and within 2 units in the last place; 0 below -87.3. Cephes' polynomial.
+struct ExpNegative {
+  template <class D, class V = hn::Vec<D>>
+  static V run(D d, V x) {
+    const hn::RebindToSigned<D> di;
+    const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
+    const V r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x));
+    V p = hn::Set(d, 1.9875691500e-4f);
+    p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
+    p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
+    p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
+    p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
+    p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
+    p = hn::MulAdd(hn::Mul(r, r), p, hn::Add(r, hn::Set(d, 1.0f)));
+    const auto exponent = hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127));
+    const V power = hn::BitCast(d, hn::ShiftLeft<23>(exponent));
+    return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), hn::Mul(p, power));
+  }
+};
+
+}  // namespace ml::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
