@@ -20,6 +20,7 @@ constexpr OperatorTable kTables[] = {
     einsum_operators,
     generate_operators,
     index_operators,
+    legacy_operators,
     loss_operators,
     math_operators,
     matrix_operators,

@@ -111,6 +111,7 @@ std::span<const Operator> reduce_operators();
 std::span<const Operator> shape_operators();
 std::span<const Operator> index_operators();
 std::span<const Operator> nn_operators();
+std::span<const Operator> legacy_operators();
 std::span<const Operator> quantize_operators();
 std::span<const Operator> loss_operators();
 std::span<const Operator> conv_operators();
