@@ -1,6 +1,6 @@
 // Layout assignment in its first form: one walk, producers first. A kernel that prefers an order gets it; what is
-// element-wise follows the largest operand that has its shape; everything else, and what the graph gives and takes, is
-// row-major.
+// element-wise or moves elements without mixing dimensions follows the largest operand that has its shape or, moved,
+// its dimensions; everything else, and what the graph gives and takes, is row-major.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -38,7 +38,7 @@ class Assigner {
         rewriter_.copy(node);
       } else if (auto preferred = prefer_(graph_, node)) {
         append(node, preferred->inputs, preferred->outputs);
-      } else if (follows(node)) {
+      } else if (follows(node) || keeps_dimensions(node)) {
         follow(node);
       } else {
         append(node, std::vector<DimOrder>(node.inputs.size()), {});
@@ -60,12 +60,20 @@ class Assigner {
            name == "reduce_max" || name == "reduce_min";
   }
 
-  // Reads its operands as they lie; results of the operand's shape lie as it does.
+  // Whether dimension i of the result is that of the operands, longer or shorter.
+  bool keeps_dimensions(const Node& node) const {
+    const std::string_view name = node.op->name;
+    return name == "concat" || name == "slice" || name == "pad" || name == "reverse" ||
+           (name == "gather" && graph_.type(node.inputs[1]).shape.rank() == 1);
+  }
+
+  // Reads its operands as they lie; results of the operand's shape or dimensions lie as it does.
   void follow(const Node& node) {
     DimOrder order;
     Shape shape;
     std::int64_t most = 0;
-    for (const ValueId input : node.inputs) {
+    const std::span<const ValueId> inputs = node.inputs;
+    for (const ValueId input : inputs.first(node.op->name == "gather" ? 1 : inputs.size())) {
       const Shape& candidate = graph_.type(input).shape;
       const std::int64_t elements = candidate.elements();
       const DimOrder& theirs = order_of(rewriter_.mapped(input));
@@ -78,7 +86,8 @@ class Assigner {
     const ValueId first = rewriter_.append(graph_, node, rewriter_.mapped_inputs(node));
     rewriter_.map_outputs(node, first);
     for (std::uint32_t i = 0; i < node.output_count; ++i) {
-      if (!order.empty() && graph_.type(node.output(i)).shape == shape) set_order(first + i, order);
+      if (!order.empty() && (keeps_dimensions(node) || graph_.type(node.output(i)).shape == shape))
+        set_order(first + i, order);
     }
   }
 

@@ -4,9 +4,12 @@
 // Scatters are cut along what does not collide (before and behind the axis), so each element's updates add up in order.
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <numeric>
 #include <type_traits>
 
 #include "engine/backends/cpu/axis_view.h"
+#include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/partition.h"
 #include "engine/backends/cpu/widened.h"
@@ -53,27 +56,85 @@ struct Request {
         width(dtype_size(request.inputs[0].type.dtype)) {}
 };
 
-std::unique_ptr<Kernel> compile_gather(const KernelRequest& request, PackCache&) {
-  return make_kernel([r = Request(request, request.as<AxisAttributes>().axis)](CpuStream& stream, Spans inputs,
-                                                                               Spans outputs, std::byte*) {
-    const std::byte* const x = data_of(inputs[0]);
-    std::byte* const y = data_of(outputs[0]);
-    const Indices indices(inputs[1], r.wide, r.view.extent, stream);
-    const std::size_t run = static_cast<std::size_t>(r.view.inner) * r.width;
-    const std::int64_t rows = r.view.outer * r.count;
-    const std::int64_t parts =
-        part_count(static_cast<double>(rows) * static_cast<double>(r.view.inner), kElementsPerPart, rows);
-    stream.pool().parallel_for(parts, [&](std::int64_t part) {
-      const Range range = range_of(rows, parts, part);
-      for (std::int64_t row = range.begin; row < range.end; ++row) {
-        const std::int64_t place = indices.place(row % r.count);
-        std::byte* const to = y + static_cast<std::size_t>(row) * run;
-        if (place < 0) {
-          std::memset(to, 0, run);
-        } else {
-          std::memcpy(to, x + static_cast<std::size_t>(row / r.count * r.view.extent + place) * run, run);
-        }
+// Rows [begin, end) of outer x count; a row is `run` bytes, which is the size of a Word unless that is a byte.
+template <class Index, class Word>
+bool gather_rows(const Request& r, std::size_t run, Range rows, const std::byte* x, const std::byte* indices,
+                 std::byte* y) {
+  const auto* const index = reinterpret_cast<const Index*>(indices);
+  const auto extent = static_cast<std::uint64_t>(r.view.extent);
+  bool inside = true;
+  for (std::int64_t row = rows.begin; row < rows.end;) {
+    const std::int64_t outer = row / r.count, first = row % r.count;
+    const std::int64_t end = std::min(r.count, first + rows.end - row);
+    const std::byte* const from = x + static_cast<std::size_t>(outer * r.view.extent) * run;
+    std::byte* const to = y + static_cast<std::size_t>(outer * r.count) * run;
+    for (std::int64_t i = first; i < end; ++i) {
+      const auto at = static_cast<std::int64_t>(index[i]);
+      const auto place = static_cast<std::uint64_t>(at < 0 ? at + r.view.extent : at);
+      const bool there = place < extent;
+      inside &= there;
+      if constexpr (sizeof(Word) > 1) {
+        const Word* const words = reinterpret_cast<const Word*>(from);
+        reinterpret_cast<Word*>(to)[i] = there ? words[place] : Word{0};
+      } else if (there) {
+        std::memcpy(to + static_cast<std::size_t>(i) * run, from + place * run, run);
+      } else {
+        std::memset(to + static_cast<std::size_t>(i) * run, 0, run);
       }
+    }
+    row += end - first;
+  }
+  return inside;
+}
+
+template <class Index>
+auto gather_by_run(std::size_t run) {
+  return run == 2   ? gather_rows<Index, std::uint16_t>
+         : run == 4 ? gather_rows<Index, std::uint32_t>
+         : run == 8 ? gather_rows<Index, std::uint64_t>
+                    : gather_rows<Index, std::uint8_t>;
+}
+
+// The dimensions, outermost first, as x and the result of a gather by a vector both lie: none when they do not.
+std::vector<int> shared_order(const KernelRequest& request) {
+  const Operand &x = request.inputs[0], &y = request.outputs[0];
+  for (const Operand* told : {&x, &y}) {
+    std::vector<int> order(told->layout.strides.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, std::ranges::greater(),
+                             [&](int d) { return told->layout.strides[static_cast<std::size_t>(d)]; });
+    if (lies_as(x, permuted(x.type.shape, order)) && lies_as(y, permuted(y.type.shape, order))) return order;
+  }
+  return {};
+}
+
+// x around the axis as it lies in memory: the vector's dimension takes the place of the axis.
+const char* refuse_gather(const KernelRequest& request) {
+  if (request.inputs[1].type.shape.rank() != 1) return refuse_strided(request);
+  const bool vector = lies_as(request.inputs[1], row_major(request.inputs[1].type.shape));
+  return vector && !shared_order(request).empty() ? nullptr : refusal::kLayout;
+}
+
+std::unique_ptr<Kernel> compile_gather(const KernelRequest& request, PackCache&) {
+  Request r(request, request.as<AxisAttributes>().axis);
+  if (request.inputs[1].type.shape.rank() == 1) {
+    Shape lies;
+    std::int64_t axis = 0;
+    for (const int d : shared_order(request)) {
+      if (d == request.as<AxisAttributes>().axis) axis = lies.rank();
+      lies.append(request.inputs[0].type.shape[d]);
+    }
+    r.view = AxisView(lies, axis);
+  }
+  const std::size_t run = static_cast<std::size_t>(r.view.inner) * r.width;
+  const auto rows_of = r.wide ? gather_by_run<std::int64_t>(run) : gather_by_run<std::int32_t>(run);
+  const std::int64_t rows = r.view.outer * r.count;
+  const std::int64_t parts =
+      part_count(static_cast<double>(rows) * static_cast<double>(r.view.inner), kElementsPerPart, rows);
+  return make_kernel([=](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+    stream.pool().parallel_for(parts, [&](std::int64_t part) {
+      if (!rows_of(r, run, range_of(rows, parts, part), data_of(inputs[0]), data_of(inputs[1]), data_of(outputs[0])))
+        stream.set_index_error();
     });
   });
 }
@@ -266,7 +327,7 @@ const char* refuse_scatter(const KernelRequest& request) {
 }
 
 constexpr Implementation kTable[] = {
-    {.op = "gather", .kernel = "gather", .refuse = refuse_strided, .compile = compile_gather},
+    {.op = "gather", .kernel = "gather", .refuse = refuse_gather, .compile = compile_gather},
     {.op = "gather_elements", .kernel = "gather", .refuse = refuse_strided, .compile = compile_gather_elements},
     {.op = "scatter", .kernel = "scatter", .refuse = refuse_scatter, .compile = compile_scatter},
     {.op = "scatter_elements", .kernel = "scatter", .refuse = refuse_scatter, .compile = compile_scatter_elements},

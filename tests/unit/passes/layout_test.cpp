@@ -49,6 +49,16 @@ TEST(Layout, CopiesNothingThatHasOneChannel) {
   EXPECT_EQ(laid_out(graph), "convolution");
 }
 
+TEST(Layout, MovesElementsAsTheyLie) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {2, 8, 9, 9}), w = input(graph, "w", DType::f32, {8, 8, 3, 3});
+  const Var first = convolve(x, w), places = input(graph, "places", DType::i64, {9});
+  const Var wide = gather(first, places, 3),
+            all = concat(std::vector<Var>{slice(wide, {0, 0, 0, 0}, {2, 8, 7, 7}), first}, 1);
+  output("y", convolve(pad(all, {0, 0, 0, 1}, {0, 0, 0, 1}), input(graph, "v", DType::f32, {8, 16, 3, 3})));
+  EXPECT_EQ(laid_out(graph), "broadcast_to! convolution! gather! slice! concat! pad! convolution! broadcast_to");
+}
+
 TEST(Layout, GivesRowMajorToWhatAsksForNothing) {
   Graph graph;
   const Var x = input(graph, "x", DType::f32, {2, 8, 9, 9}), w = input(graph, "w", DType::f32, {8, 8, 3, 3});
