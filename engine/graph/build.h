@@ -69,6 +69,7 @@ Var cast(Var x, DType dtype);  // answers x itself when the dtype is already rig
 Var relu(Var x);
 Var gelu(Var x, bool tanh_approximation = false);
 Var silu(Var x);
+Var hard_swish(Var x);  // x clamp(x / 6 + 1/2, 0, 1)
 Var clamp(Var x, double low, double high);
 
 inline Var operator+(Var a, Var b) { return add(a, b); }

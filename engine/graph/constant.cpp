@@ -36,10 +36,14 @@ Blob::Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, 
     : bytes_(bytes), owner_(std::move(owner)), identity_(std::move(identity)) {}
 
 std::shared_ptr<const Blob> Blob::copy_of(std::span<const std::byte> bytes) {
+  return owning({bytes.begin(), bytes.end()});
+}
+
+std::shared_ptr<const Blob> Blob::owning(std::vector<std::byte> bytes) {
   static std::atomic<std::uint64_t> serial{0};
-  auto copy = std::make_shared<std::vector<std::byte>>(bytes.begin(), bytes.end());
-  const std::span<const std::byte> view(*copy);
-  return std::make_shared<const Blob>(view, std::move(copy), "process:" + std::to_string(++serial));
+  auto owner = std::make_shared<std::vector<std::byte>>(std::move(bytes));
+  const std::span<const std::byte> view(*owner);
+  return std::make_shared<const Blob>(view, std::move(owner), "process:" + std::to_string(++serial));
 }
 
 std::uint64_t ConstantData::length() const { return static_cast<std::uint64_t>(shape.elements()) * dtype_size(dtype); }

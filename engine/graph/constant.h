@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/graph/attributes.h"
 
@@ -19,6 +20,7 @@ class Blob {
   // for copies made in this process a serial number).
   Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity);
   static std::shared_ptr<const Blob> copy_of(std::span<const std::byte> bytes);
+  static std::shared_ptr<const Blob> owning(std::vector<std::byte> bytes);
 
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
   const std::string& identity() const noexcept { return identity_; }

@@ -50,6 +50,14 @@ Graph eliminate_common_subexpressions(const Graph& graph);
 Graph clean_algebra(const Graph& graph);
 // What moves twice moves once, and what would stay where it is does not move.
 Graph clean_movement(const Graph& graph);
+// relu, silu, hard_swish and gelu, found in the arithmetic that exporters write for them.
+Graph find_activations(const Graph& graph);
+// softmax and log_softmax, found in exponentials and sums.
+Graph find_softmax(const Graph& graph);
+// layer_norm, found in means, squares and roots.
+Graph find_norms(const Graph& graph);
+// Makes new constant weights of convolutions and products from constants that follow them: batch norms, factors, terms.
+Graph fold_into_weights(const Graph& graph);
 // Inlines `call` and replaces composites for which keep(node) is false by their decomposition, until none is left.
 using KeepRule = std::function<bool(const Graph& graph, const Node& node)>;
 Graph decompose(const Graph& graph, const KeepRule& keep);

@@ -66,10 +66,10 @@ std::vector<Sample> gelu() {
 
 std::vector<OpSamples> elementwise_samples() {
   std::vector<OpSamples> all;
-  for (const char* op :
-       {"neg",     "abs",   "sign", "exp",   "expm1",       "log",     "log1p",  "sqrt",   "rsqrt", "reciprocal",
-        "sin",     "cos",   "tan",  "asin",  "acos",        "atan",    "sinh",   "cosh",   "tanh",  "erf",
-        "sigmoid", "floor", "ceil", "round", "logical_not", "bit_not", "is_nan", "is_inf", "relu",  "silu"})
+  for (const char* op : {"neg",         "abs",        "sign",   "exp",    "expm1",   "log",   "log1p",     "sqrt",
+                         "rsqrt",       "reciprocal", "sin",    "cos",    "tan",     "asin",  "acos",      "atan",
+                         "sinh",        "cosh",       "tanh",   "erf",    "sigmoid", "floor", "ceil",      "round",
+                         "logical_not", "bit_not",    "is_nan", "is_inf", "relu",    "silu",  "hard_swish"})
     all.push_back({op, unary()});
   for (const char* op : {"add",         "sub",   "mul",     "div",    "rem",     "pow",         "maximum",
                          "minimum",     "atan2", "bit_and", "bit_or", "bit_xor", "logical_and", "logical_or",

@@ -48,6 +48,7 @@ const GradientCase kCases[] = {
     {"gelu", {{{5}}}, [](Graph&, Parameters x) -> Vars { return {gelu(x[0])}; }},
     {"gelu by tanh", {{{5}}}, [](Graph&, Parameters x) -> Vars { return {gelu(x[0], true)}; }},
     {"silu", {{{5}}}, unary<silu>},
+    {"hard_swish", {{{5}}}, unary<hard_swish>},
     {"clamp", {{{7}, kFraction}}, [](Graph&, Parameters x) -> Vars { return {clamp(x[0], -1, 1)}; }},
     {"cast to what it is",
      {{{5}}},

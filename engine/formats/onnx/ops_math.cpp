@@ -95,7 +95,7 @@ Results selu(Node n) {
 }
 Results gelu_operator(Node n) { return {gelu(n.in(0), n.text("approximate", "none") == "tanh")}; }
 Results hard_sigmoid(Node n) { return {clamp(n.in(0) * n.number("alpha", 0.2) + n.number("beta", 0.5), 0, 1)}; }
-Results hard_swish(Node n) { return {n.in(0) * clamp(n.in(0) / 6.0 + 0.5, 0, 1)}; }
+Results hard_swish_operator(Node n) { return {hard_swish(n.in(0))}; }
 Results leaky_relu(Node n) {
   const Var x = n.in(0);
   return {select(lt(x, 0.0), x * n.number("alpha", 0.01), x)};
@@ -176,7 +176,7 @@ constexpr Operator kOperators[] = {
     {"Greater", 7, kAny, binary<gt>},
     {"GreaterOrEqual", 12, kAny, binary<ge>},
     {"HardSigmoid", 6, kAny, hard_sigmoid},
-    {"HardSwish", 14, kAny, hard_swish},
+    {"HardSwish", 14, kAny, hard_swish_operator},
     {"Identity", 1, kAny, identity},
     {"IsInf", 10, kAny, infinite},
     {"IsNaN", 9, kAny, not_a_number},

@@ -50,6 +50,15 @@ std::vector<Var> gradient_silu(Args a) {
   return {a.cotangents[0] * (s * (1.0 + x * (1.0 - s)))};
 }
 
+// Howard et al., arXiv 1905.02244.
+Var hard_gate(Var x) { return clamp(x * (1.0 / 6) + 0.5, 0, 1); }
+
+std::vector<Var> gradient_hard_swish(Args a) {
+  const Var x = a.inputs[0];
+  const Var gate = hard_gate(x);
+  return {a.cotangents[0] * select(lt(abs(x), 3.0), gate + x * (1.0 / 6), gate)};
+}
+
 double gelu_flops(const InferArguments& a, std::span<const TensorType>) {
   return 20.0 * static_cast<double>(a.shape(0).elements());
 }
@@ -84,6 +93,13 @@ const Op kOps[] = {
      .gradient = gradient_by(gradient_silu),
      .decompose = [](Args a) -> std::vector<Var> { return {a.inputs[0] * sigmoid(a.inputs[0])}; },
      .flops = gelu_flops},
+    {.name = "hard_swish",
+     .kind = OpKind::composite,
+     .min_inputs = 1,
+     .max_inputs = 1,
+     .infer = infer_floating,
+     .gradient = gradient_by(gradient_hard_swish),
+     .decompose = [](Args a) -> std::vector<Var> { return {a.inputs[0] * hard_gate(a.inputs[0])}; }},
 };
 
 }  // namespace
@@ -99,6 +115,8 @@ Var gelu(Var x, bool tanh_approximation) {
 }
 
 Var silu(Var x) { return emit("silu", {x}); }
+
+Var hard_swish(Var x) { return emit("hard_swish", {x}); }
 
 Var clamp(Var x, double low, double high) { return minimum(maximum(x, low), high); }
 

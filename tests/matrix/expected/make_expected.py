@@ -83,7 +83,8 @@ def elementwise():
                 ("tanh", np.tanh, both), ("erf", vectorize(math.erf), both),
                 ("sigmoid", lambda v: 1 / (1 + np.exp(-v)), both), ("floor", np.floor, both), ("ceil", np.ceil, both),
                 ("round", np.rint, both), ("is_nan", np.isnan, both), ("is_inf", np.isinf, both),
-                ("relu", lambda v: np.maximum(v, 0), both), ("silu", lambda v: v / (1 + np.exp(-v)), x)]:
+                ("relu", lambda v: np.maximum(v, 0), both), ("silu", lambda v: v / (1 + np.exp(-v)), x),
+                ("hard_swish", lambda v: v * np.clip(v / 6 + 0.5, 0, 1), 3 * x)]:
             case(op, [v], [f(v)])
     i8 = np.array([-128, -127, -7, -1, 0, 1, 7, 127], np.int8)
     u64 = np.array([0, 1, 2**63, 2**64 - 1], np.uint64)

@@ -50,6 +50,9 @@ const ShapeCase kElementwise[] = {
     {"gelu", [](Graph& g) { return gelu(in(g, "bf16[2, 0]")); }, "bf16[2, 0]"},
     {"gelu of integers", [](Graph& g) { return gelu(in(g, "i32[2]")); }, "! gelu: wants a floating dtype, got i32[2]"},
     {"silu", [](Graph& g) { return silu(in(g, "f64[]")); }, "f64[]"},
+    {"hard_swish", [](Graph& g) { return hard_swish(in(g, "bf16[3]")); }, "bf16[3]"},
+    {"hard_swish of integers", [](Graph& g) { return hard_swish(in(g, "u8[2]")); },
+     "! hard_swish: wants a floating dtype, got u8[2]"},
     {"silu of integers", [](Graph& g) { return silu(in(g, "u8[2]")); }, "! silu: wants a floating dtype, got u8[2]"},
 };
 
