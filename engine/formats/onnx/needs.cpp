@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "engine/formats/onnx/register.h"
 #include "engine/formats/onnx/value_operators.h"
 #include "ml/error.h"
 
@@ -50,6 +51,7 @@ class Needs {
     const int version = declared == versions.end() ? 0 : declared->second;
     if (find_operator(domain, node.op_type(), version) != nullptr) return;
     if (find_value_operator(domain, node.op_type(), version) != nullptr) return;
+    if (find_registered(domain, node.op_type(), version) != nullptr) return;
     if (const pb::Function* function = session_.function(node)) return visit(*function, where);
     std::string& nodes =
         missing_[node.op_type() + " (domain '" + std::string(domain.empty() ? "ai.onnx" : domain) + "', " +

@@ -23,6 +23,7 @@ constexpr OperatorTable kTables[] = {
     legacy_operators,
     loss_operators,
     math_operators,
+    ml_operators,
     matrix_operators,
     nn_operators,
     normalize_operators,
@@ -39,6 +40,8 @@ constexpr OperatorTable kTables[] = {
     shape_operators,
     signal_operators,
     text_operators,
+    training_operators,
+    tree_operators,
 };
 // clang-format on
 
@@ -180,6 +183,12 @@ std::vector<Var> NodeContext::inline_subgraph(std::string_view name, std::span<c
     results.push_back(result.tensor);
   }
   return results;
+}
+
+Var NodeContext::named(const std::string& name) const {
+  const Value value = scope_.value(name, "an attribute");
+  if (value.kind != Value::Kind::tensor) invalid("'" + name + "' is " + describe(value) + ", a tensor is wanted");
+  return value.tensor;
 }
 
 void NodeContext::unsupported(const std::string& what) const {

@@ -72,6 +72,9 @@ class NodeContext {
   // Of a subgraph that takes and answers tensors: its results on these arguments, in this graph.
   std::vector<Var> inline_subgraph(std::string_view name, std::span<const Var> arguments) const;
 
+  // The tensor of that name, which a node of this scope could have as an input.
+  Var named(const std::string& name) const;
+
   // Where the node stands: rows with subgraphs write further graphs.
   Target& target() const { return target_; }
 
@@ -107,6 +110,7 @@ inline constexpr int kOldestOpset = 1, kLatestOpset = 27;
 
 std::span<const Operator> cast_operators();
 std::span<const Operator> math_operators();
+std::span<const Operator> ml_operators();
 std::span<const Operator> reduce_operators();
 std::span<const Operator> shape_operators();
 std::span<const Operator> index_operators();
@@ -130,6 +134,8 @@ std::span<const Operator> select_operators();
 std::span<const Operator> random_operators();
 std::span<const Operator> signal_operators();
 std::span<const Operator> text_operators();
+std::span<const Operator> training_operators();
+std::span<const Operator> tree_operators();
 
 // Every table; find_operator walks them.
 using OperatorTable = std::span<const Operator> (*)();

@@ -33,9 +33,13 @@ void append_used(const pb::Graph& graph, Names& used) {
 
 void append_used(const pb::Node& node, Names& used) {
   used.insert(used.end(), node.input().begin(), node.input().end());
+  const bool gradient = node.op_type() == "Gradient";  // names what it differentiates in attributes
   for (const pb::Attribute& attribute : node.attribute()) {
     if (attribute.has_g()) append_used(attribute.g(), used);
     for (const pb::Graph& graph : attribute.graphs()) append_used(graph, used);
+    if (!gradient) continue;
+    if (attribute.has_s()) used.push_back(attribute.s());
+    used.insert(used.end(), attribute.strings().begin(), attribute.strings().end());
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/formats/onnx/order.h"
+#include "engine/formats/onnx/register.h"
 #include "engine/formats/onnx/tensor.h"
 #include "engine/formats/onnx/value_operators.h"
 #include "ml/error.h"
@@ -127,6 +128,10 @@ std::vector<Value> Scope::results_of(const pb::Node& node, std::span<const Value
   if (other != nullptr && (row == nullptr || !tensors)) return other->import(context);
   if (row != nullptr) {
     const std::vector<Var> results = row->import(context);
+    return {results.begin(), results.end()};
+  }
+  if (const ImportOperator* own = find_registered(domain_of(node), node.op_type(), version)) {
+    const std::vector<Var> results = (*own)(context);
     return {results.begin(), results.end()};
   }
   const pb::Function* function = session_.function(node);
