@@ -2,57 +2,22 @@
 backends against ONNX Runtime. The seed of the random operands is an argument, or new, and printed.
 """
 import itertools
-import pathlib
-import random as dice
-import sys
-import tempfile
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import helper, numpy_helper
 
-from peers import finish, run_model, worst
+from cases import Case as AnyCase
+from cases import arguments, compare
 
-binary = sys.argv[1]
-seed = int(sys.argv[2]) if len(sys.argv) > 2 else dice.randrange(1 << 31)
-print(f"seed {seed}")
-random = np.random.RandomState(seed)
+binary, random, only = arguments()
 
 
 def draw(*shape, low=-2.0, high=2.0):
     return random.uniform(low, high, shape).astype(np.float32)
 
 
-class Case:
-    """One node. Operands are arrays, those in `constants` initializers; None is an operand that is left out."""
-
-    def __init__(self, op, opset, operands, constants=(), results=1, **attributes):
-        self.op, self.opset, self.operands, self.constants = op, opset, operands, set(constants)
-        self.results, self.attributes = results, attributes
-        shapes = [list(x.shape) if x is not None else None for x in operands]
-        self.name = f"{op} {opset} {shapes} {attributes}"
-
-    def model(self, symbolic):
-        names = [f"x{i}" if x is not None else "" for i, x in enumerate(self.operands)]
-        node = helper.make_node(self.op, names, [f"y{i}" for i in range(self.results)], **self.attributes)
-        inputs, initializers = [], []
-        for i, (name, x) in enumerate(zip(names, self.operands)):
-            if x is None:
-                continue
-            kind = helper.np_dtype_to_tensor_dtype(x.dtype)
-            # Channels and what an operator needs of its other operands stay as they are.
-            shape = [f"{name}_{d}" if symbolic and i == 0 and d != 1 else extent for d, extent in enumerate(x.shape)]
-            if i in self.constants:
-                initializers.append(numpy_helper.from_array(x, name))
-            else:
-                inputs.append(helper.make_tensor_value_info(name, kind, shape))
-        outputs = [helper.make_empty_tensor_value_info(f"y{i}") for i in range(self.results)]
-        graph = helper.make_graph([node], "picture", inputs, outputs, initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
-
-    def feed(self):
-        return {f"x{i}": x for i, x in enumerate(self.operands) if x is not None and i not in self.constants}
+def Case(*arguments, **attributes):
+    """Channels stay as they are."""
+    return AnyCase(*arguments, symbols=lambda axis: axis != 1, **attributes)
 
 
 def resizes():
@@ -192,35 +157,4 @@ def movements():
             yield Case("NonMaxSuppression", 10, operands, (), center_point_box=center)
 
 
-onnxruntime.set_default_logger_severity(4)
-UNIMPLEMENTED = ("NOT_IMPLEMENTED", "Could not find an implementation")
-failures, passed, peerless = [], 0, 0
-only = sys.argv[3] if len(sys.argv) > 3 else ""
-with tempfile.TemporaryDirectory() as folder:
-    path = pathlib.Path(folder) / "model.onnx"
-    for case in itertools.chain(resizes(), samples(), windows(), transposes(), movements()):
-        if only not in case.name:
-            continue
-        onnx.save(case.model(False), str(path))
-        try:
-            wanted = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, case.feed())
-        except Exception as error:
-            if not any(word in str(error) for word in UNIMPLEMENTED):
-                failures.append(f"ONNX Runtime: {case.name}: {error}")
-            peerless += 1
-            continue
-        for symbolic, device in itertools.product((False, True), ("reference", "cpu")):
-            onnx.save(case.model(symbolic), str(path))
-            what = f"{device}: {case.name}{' with symbols' if symbolic else ''}"
-            try:
-                got = run_model(binary, device, path, list(case.feed().values()))
-            except Exception as error:
-                failures.append(f"{what}: {getattr(error, 'stderr', error)}")
-                continue
-            off = max(worst(a, b, atol=1e-5) for a, b in zip(got, wanted, strict=True))
-            if off > 0:
-                failures.append(f"{what}: off by {off}")
-            else:
-                passed += 1
-print(f"without a peer: {peerless}", file=sys.stderr)
-finish(passed, failures)
+compare(binary, itertools.chain(resizes(), samples(), windows(), transposes(), movements()), only)

@@ -92,9 +92,11 @@ Results tf_idf_vectorizer(Node n) {
   if (mode == "IDF") result = minimum(result, 1.0);
   const std::vector<float> weights = n.numbers("weights");
   if (weights.empty()) return {result};
-  if (static_cast<std::int64_t>(weights.size()) != width)
-    n.invalid(std::to_string(weights.size()) + " weights of " + std::to_string(width) + " columns");
-  return {result * constant(n.graph, make_constant(DType::f32, Shape{width}, std::as_bytes(std::span(weights))))};
+  if (weights.size() != columns.size())
+    n.invalid(std::to_string(weights.size()) + " weights of " + std::to_string(columns.size()) + " n-grams");
+  std::vector<float> of_columns(static_cast<std::size_t>(width), 1.0F);
+  for (std::size_t i = 0; i < columns.size(); ++i) of_columns[static_cast<std::size_t>(columns[i])] = weights[i];
+  return {result * constant(n.graph, make_constant(DType::f32, Shape{width}, std::as_bytes(std::span(of_columns))))};
 }
 
 constexpr Operator kOperators[] = {

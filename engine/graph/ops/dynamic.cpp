@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "engine/graph/build_dynamic.h"
 #include "engine/graph/ops/families.h"
@@ -34,9 +35,12 @@ Shape unknown_shape(const InferArguments& a, std::int64_t rank) {
   return shape;
 }
 
-Ints values(const ConstantData& constant) {
+// What shape operand `i` says, as soon as that is known; an empty one says all it can whatever it is made of.
+std::optional<Ints> told(Args a, Constants constants, std::size_t i) {
+  if (a.inputs[i].shape() == Shape{0}) return Ints{};
+  if (constants[i] == nullptr) return std::nullopt;
   Ints result;
-  for (std::int64_t i = 0; i < constant.shape.elements(); ++i) result.push_back(element_as_int(constant, i));
+  for (std::int64_t k = 0; k < constants[i]->shape.elements(); ++k) result.push_back(element_as_int(*constants[i], k));
   return result;
 }
 
@@ -53,9 +57,10 @@ std::vector<TensorType> infer_reshape_to(const InferArguments& a) {
 }
 
 std::vector<Var> specialize_reshape_to(Args a, Constants constants) {
-  if (constants[1] == nullptr) return {};
+  std::optional<Ints> dims = told(a, constants, 1);
+  if (!dims) return {};
   auto attributes = std::make_shared<ReshapeAttributes>();
-  attributes->dims = values(*constants[1]);
+  attributes->dims = std::move(*dims);
   for (std::size_t i = 0; i < attributes->dims.size(); ++i) {
     std::int64_t& extent = attributes->dims[i];
     if (extent < kUnknown) throw Error(Code::invalid_argument, "reshape_to: an extent of " + std::to_string(extent));
@@ -71,8 +76,9 @@ std::vector<TensorType> infer_expand_to(const InferArguments& a) {
 
 std::vector<Var> specialize_expand_to(Args a, Constants constants) {
   const Var x = a.inputs[0];
-  if (constants[1] == nullptr) return {};
-  const Shape shape = broadcast_shapes(x.shape(), Shape(values(*constants[1])), "expand_to");
+  const std::optional<Ints> extents = told(a, constants, 1);
+  if (!extents) return {};
+  const Shape shape = broadcast_shapes(x.shape(), Shape(*extents), "expand_to");
   if (!shape.known()) return {};
   return {broadcast_to(x, shape)};
 }
@@ -96,19 +102,20 @@ std::vector<TensorType> infer_slice_by(const InferArguments& a) {
 
 // Reading backwards is reading the same elements of the reversed tensor forwards, which needs the extent.
 std::vector<Var> specialize_slice_by(Args a, Constants constants) {
-  if (std::find(constants.begin() + 1, constants.end(), nullptr) != constants.end()) return {};
+  const std::optional<Ints> from = told(a, constants, 1), to = told(a, constants, 2), by = told(a, constants, 3);
+  if (!from || !to || !by) return {};
   Var x = a.inputs[0];
   const auto rank = static_cast<std::size_t>(x.rank());
   const Ints& axes = a.as<SliceByAttributes>().axes;
-  const Ints from = values(*constants[1]), to = values(*constants[2]), by = values(*constants[3]);
   Ints starts(rank, 0), ends(rank, kSliceToEnd), strides(rank, 1), backwards;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const auto axis = static_cast<std::size_t>(axes[i]);
-    if (by[i] == 0) throw Error(Code::invalid_argument, "slice_by: a step cannot be 0");
-    starts[axis] = from[i];
-    ends[axis] = to[i];
-    strides[axis] = by[i];
-    if (by[i] > 0) continue;
+    const std::int64_t step = (*by)[i];
+    if (step == 0) throw Error(Code::invalid_argument, "slice_by: a step cannot be 0");
+    starts[axis] = (*from)[i];
+    ends[axis] = (*to)[i];
+    strides[axis] = step;
+    if (step > 0) continue;
     const std::int64_t extent = x.shape()[static_cast<int>(axis)];
     if (extent == kUnknown) return {};
     // NumPy's rule for negative steps: positions count from the end, then saturate to [-1, extent - 1].
@@ -117,9 +124,9 @@ std::vector<Var> specialize_slice_by(Args a, Constants constants) {
       return std::min(at, extent - 1);
     };
     backwards.push_back(axes[i]);
-    starts[axis] = extent - 1 - place(from[i]);
-    ends[axis] = extent - 1 - place(to[i]);
-    strides[axis] = -std::max(by[i], -std::numeric_limits<std::int64_t>::max());
+    starts[axis] = extent - 1 - place(starts[axis]);
+    ends[axis] = extent - 1 - place(ends[axis]);
+    strides[axis] = -std::max(step, -std::numeric_limits<std::int64_t>::max());
   }
   if (!backwards.empty()) x = reverse(x, backwards);
   return {slice(x, starts, ends, strides)};
@@ -137,10 +144,10 @@ std::vector<TensorType> infer_transpose_by(const InferArguments& a) {
 
 std::vector<Var> specialize_transpose_by(Args a, Constants constants) {
   const Var x = a.inputs[0];
-  if (x.rank() == 0) return {x};
-  if (constants[1] == nullptr) return {};
+  std::optional<Ints> order = told(a, constants, 1);
+  if (!order) return {};
   auto attributes = std::make_shared<TransposeAttributes>();
-  attributes->order = values(*constants[1]);
+  attributes->order = std::move(*order);
   for (std::int64_t& axis : attributes->order) axis = normalize_axis(axis, x.rank(), "transpose_by: axis");
   return {emit("transpose", {x}, std::move(attributes))};
 }

@@ -159,6 +159,18 @@ TEST(Bind, ComputesShapesOnTheWay) {
   EXPECT_EQ(bound.type(bound.outputs()[0].value).shape, (Shape{24}));
 }
 
+TEST(Bind, AnEmptyShapeOperandSaysAllThatThereIs) {
+  Graph graph;
+  const Var none = input(graph, "none", DType::i64, {0}), x = input(graph, "x", DType::f32, {});
+  output("expanded", expand_to(x, none));
+  output("reshaped", reshape_to(reshape(x, {1}), none));
+  output("sliced", slice_by(x, none, none, none, {}));
+  output("transposed", transpose_by(x, none));
+  const Graph bound = passes::bind(graph, std::vector<Shape>{{0}, {}}, evaluate());
+  verify(bound);
+  for (const Node& node : bound.nodes()) EXPECT_NE(node.op->kind, OpKind::dynamic) << node.op->name;
+}
+
 TEST(Bind, TransposesByAnOrderComputedOnTheWay) {
   const auto reversed = [](std::int64_t last) {
     Graph graph;
