@@ -2,7 +2,8 @@
 # says depend on the prefix at installation: /etc for /usr and /usr/local, PREFIX/etc elsewhere.
 set(programs)
 foreach(pair "mld:${CMAKE_INSTALL_SBINDIR}" "mld-worker:${CMAKE_INSTALL_LIBEXECDIR}/mlaccel"
-    "mld-job:${CMAKE_INSTALL_LIBEXECDIR}/mlaccel" "mlctl:${CMAKE_INSTALL_BINDIR}" "mlbench:${CMAKE_INSTALL_BINDIR}")
+    "mld-job:${CMAKE_INSTALL_LIBEXECDIR}/mlaccel" "mlctl:${CMAKE_INSTALL_BINDIR}" "mlbench:${CMAKE_INSTALL_BINDIR}"
+    "mlbench-models:${CMAKE_INSTALL_LIBEXECDIR}/mlaccel" "mlbench-embedded:${CMAKE_INSTALL_LIBEXECDIR}/mlaccel")
   string(REPLACE ":" ";" pair ${pair})
   list(POP_FRONT pair program folder)
   if(TARGET ${program})

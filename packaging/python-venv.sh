@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Makes a Python environment with what the ONNX tests compare against and what the mlctl tests check with; does nothing when it is up to date.
-# usage: python-venv.sh [DIRECTORY]      (default: build/venv)
+# Makes a Python environment with what is in a requirements file; does nothing when it is up to date.
+# usage: python-venv.sh [DIRECTORY [REQUIREMENTS]]
+#   default: build/venv, with what the ONNX tests compare against and what the mlctl tests check with
 set -euo pipefail
 
 venv=${1:-build/venv}
-requirements=$(dirname "$0")/requirements.txt
+requirements=${2:-$(dirname "$0")/requirements.txt}
 stamp=$venv/requirements.installed
 
 if cmp -s "$requirements" "$stamp"; then
@@ -15,5 +16,5 @@ echo "python-venv: installing $(grep -vc '^#' "$requirements") packages into $ve
 rm -f "$stamp"
 python3 -m venv "$venv" || { echo "python-venv: python3 -m venv failed; run packaging/install-deps.sh test" >&2; exit 2; }
 "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" ||
-  { echo "python-venv: pip failed (see above); the ONNX tests need these packages from PyPI" >&2; exit 2; }
+  { echo "python-venv: pip failed (see above); these packages are needed from PyPI" >&2; exit 2; }
 cp "$requirements" "$stamp"

@@ -118,9 +118,15 @@ class Plan {
 // Called now and then by what may take long, to throw when it takes too long.
 using Checkpoint = std::function<void()>;
 
+// Sees every kernel of a plan and of its bodies once it is compiled, and answers what runs in its place: itself, or one
+// that times it.
+using Instrument = std::function<std::unique_ptr<Kernel>(const Graph& lowered, const Node& node,
+                                                         const Implementation& row, std::unique_ptr<Kernel> kernel)>;
+
 struct PlanOptions {
   passes::Evaluate evaluate;      // none: nothing is folded
   Checkpoint checkpoint = [] {};  // between two steps of making the plan
+  Instrument instrument = {};     // none: kernels run as they are
 };
 
 // The plan of `graph` (bound already, donations included) on the device of `resources`, which must outlive it. Throws

@@ -124,6 +124,8 @@ class PlanBuilder {
       const KernelRequest request = request_for(graph_, node, uses_, laid_out_.orders);
       compiled.implementation = &choose(device_, request);
       compiled.kernel = compiled.implementation->compile(request, resources_.packs());
+      if (options_.instrument)
+        compiled.kernel = options_.instrument(graph_, node, *compiled.implementation, std::move(compiled.kernel));
     }
   }
 

@@ -11,6 +11,10 @@ constexpr Benchmark table[] = {
      "unix "
      "sockets",
      run_ring},
+    {"cpu",
+     "[--model M]... [--threads 1,2] [--batch 1,8] [--rounds N] [--loads N] [--peer onnxruntime,openvino] "
+     "[--python FILE] [--folder DIR] [--table FILE] [--profile] whole models beside ONNX Runtime and OpenVINO",
+     run_cpu},
     {"model", "a batch of the demo's model behind mld, beside the same embedded", run_model},
     {"eval", "an expression of ten operations, repeated and new, beside PyTorch", run_eval},
     {"start", "mld from exec to ready", run_start},

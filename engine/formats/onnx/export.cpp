@@ -166,6 +166,17 @@ int opset_of(const Graph& graph) {
 // The version of the file format that came with an operator set.
 int ir_version_of(int opset) { return opset <= 20 ? 9 : opset <= 22 ? 10 : opset == 23 ? 11 : opset == 24 ? 12 : 13; }
 
+std::set<const Node*> absorbed_nodes(const Writer& writer) {
+  std::set<const Node*> absorbed;
+  for (const Node& node : writer.graph.nodes()) {
+    if (node.op->kind == OpKind::constant) continue;
+    const OpWriter& row = *find_writer(writer.graph, node);
+    const Node* inner = row.absorbed != nullptr ? row.absorbed(writer.graph, node) : nullptr;
+    if (inner != nullptr && writer.uses(inner->first_output) == 1) absorbed.insert(inner);
+  }
+  return absorbed;
+}
+
 void write_text(const Sink& sink, const std::string& text) { sink(std::as_bytes(std::span(text))); }
 
 }  // namespace
@@ -191,7 +202,9 @@ void export_model(const Graph& source, const Sink& sink) {
   for (const GraphInput& input : graph.inputs())
     describe(*proto.add_input(), input.name, graph.type(input.value), input.symbols);
   std::vector<std::pair<std::string, const ConstantData*>> large;
+  const std::set<const Node*> absorbed = absorbed_nodes(writer);
   for (const Node& node : graph.nodes()) {
+    if (absorbed.contains(&node)) continue;
     std::vector<std::string> inputs, outputs;
     for (const ValueId value : node.inputs) inputs.push_back(writer.name(value));
     for (std::uint32_t i = 0; i < node.output_count; ++i) outputs.push_back(writer.name(node.output(i)));

@@ -103,6 +103,19 @@ void write_dequantize(Writer& w, const Node& node, Names in, Names out) {
   w.add("DequantizeLinear", in, spread_attributes<DequantizeAttributes>(w, node), out[0]);
 }
 
+// A minimum of a maximum with scalars is a Clip.
+const Node* clipped_below(const Graph& graph, const Node& node) {
+  const auto bounded = [&graph](const Node& n) { return graph.type(n.inputs[1]).shape.rank() == 0; };
+  const Node* inner = graph.producer(node.inputs[0]);
+  if (inner == nullptr || inner->op->name != "maximum") return nullptr;
+  return bounded(node) && bounded(*inner) ? inner : nullptr;
+}
+bool clips(const Graph& graph, const Node& node) { return clipped_below(graph, node) != nullptr; }
+void clip(Writer& w, const Node& node, Names in, Names out) {
+  const Node& inner = *clipped_below(w.graph, node);
+  w.add("Clip", {w.name(inner.inputs[0]), w.name(inner.inputs[1]), in[1]}, {}, out[0]);
+}
+
 bool is_unsigned(const Graph& graph, const Node& node) { return !is_signed(graph.type(node.inputs[0]).dtype); }
 
 const OpWriter kWriters[] = {
@@ -151,6 +164,7 @@ const OpWriter kWriters[] = {
      }},
     {"pow", same<"Pow">},
     {"maximum", same<"Max">},
+    {"minimum", clip, clips, 0, clipped_below},
     {"minimum", same<"Min">},
     {"bit_and", same<"BitwiseAnd">},
     {"bit_or", same<"BitwiseOr">},

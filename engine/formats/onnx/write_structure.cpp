@@ -258,7 +258,9 @@ const OpWriter kWriters[] = {
     {"layer_norm",
      [](Writer& w, const Node& n, Names in, Names out) {
        const auto& a = n.as<LayerNormAttributes>();
-       w.add_all("LayerNormalization", in, {{"axis", a.axis}, {"epsilon", a.epsilon}}, out);
+       std::vector<std::string> read = out;  // statistics are optional
+       while (read.size() > 1 && w.uses(n.output(static_cast<std::uint32_t>(read.size()) - 1)) == 0) read.pop_back();
+       w.add_all("LayerNormalization", in, {{"axis", a.axis}, {"epsilon", a.epsilon}}, read);
      },
      affine<3>},
     {"shape_of", [](Writer& w, const Node&, Names in, Names out) { w.add("Shape", in, {}, out[0]); }},

@@ -21,9 +21,12 @@ using NamedAttributes = std::vector<std::pair<const char*, Attribute>>;
 
 class Writer {
  public:
-  Writer(const Graph& from, pb::Graph& proto) : graph(from), proto_(proto) {}
+  Writer(const Graph& from, pb::Graph& proto) : graph(from), proto_(proto), uses_(use_counts(from)) {}
 
   const Graph& graph;
+
+  // How often nodes and outputs of the graph read a value.
+  std::uint32_t uses(ValueId value) const { return uses_[value]; }
 
   // The name of a value of the graph: that of the input or output it is, otherwise a number.
   const std::string& name(ValueId value) const { return names_[value]; }
@@ -45,6 +48,7 @@ class Writer {
 
  private:
   pb::Graph& proto_;
+  std::vector<std::uint32_t> uses_;
   std::vector<std::string> names_;
   std::string fresh(char kind);
   std::set<std::string> taken_;
@@ -59,6 +63,8 @@ struct OpWriter {
                 const std::vector<std::string>& outputs);
   bool (*accepts)(const Graph& graph, const Node& node) = nullptr;
   int opset = 0;  // what is written needs this version of the operator set
+  // The node whose work this one's row does too: it is not written where nothing else reads it. Null: none.
+  const Node* (*absorbed)(const Graph& graph, const Node& node) = nullptr;
 };
 std::span<const OpWriter> element_writers();
 std::span<const OpWriter> structure_writers();
