@@ -125,8 +125,8 @@ void print(const CaseResult& result) {
   pair("cpu.bandwidth", config + " stat=p50", "% of the memory bandwidth",
        [&](const Latency& l) { return 1e5 * result.work.bytes / result.roof.bytes / l.p50; });
   pair("cpu.memory", config + " stat=peak", "MB", [](const Latency& l) { return l.peak_mb; });
-  print(Figure{"cpu.work", config, result.work.flops / 1e9, "GFLOP", "", 0});
-  print(Figure{"cpu.work", config, result.work.bytes / 1e6, "MB moved at the least", "", 0});
+  print(Figure{"cpu.work", config + " stat=computed", result.work.flops / 1e9, "GFLOP", "", 0});
+  print(Figure{"cpu.work", config + " stat=moved", result.work.bytes / 1e6, "MB at the least", "", 0});
   print(Figure{"cpu.idle", config, 100 * result.idle, "% of a CPU used by those who wait", "", 0});
   for (const auto& [name, apart] : result.apart)
     print(Figure{"cpu.values", config + " against=" + name, apart, "of the largest element", "", 0});
@@ -144,7 +144,7 @@ void print(const LoadResult& result) {
   };
   all("cpu.load", " stat=cold", "s", &LoadResult::Times::cold);
   all("cpu.load", " stat=warm", "s", &LoadResult::Times::warm);
-  all("cpu.load", " stat=warm without=process,libraries", "s", &LoadResult::Times::library);
+  all("cpu.load", " stat=library", "s", &LoadResult::Times::library);
   all("cpu.load", " stat=peak", "MB", &LoadResult::Times::peak_mb);
   for (const auto& [name, times] : result.times)
     print(Figure{"cpu.cold", config + " of=" + name, 100 * times.evicted, "% of its files not cached", "", 0});

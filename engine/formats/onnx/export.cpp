@@ -16,7 +16,7 @@
 namespace ml::onnx {
 
 const OpWriter* find_writer(const Graph& graph, const Node& node) {
-  for (const auto table : std::array{element_writers, structure_writers}) {
+  for (const auto table : std::array{element_writers, structure_writers, recurrent_writers}) {
     for (const OpWriter& row : table()) {
       if (row.op == node.op->name && (row.accepts == nullptr || row.accepts(graph, node))) return &row;
     }
@@ -82,19 +82,18 @@ void add_initializer(pb::Graph& proto, const std::string& name, const ConstantDa
 
 }  // namespace
 
-std::string Writer::integers(const Ints& values) {
+std::string Writer::tensor(const ConstantData& constant) {
   const std::string name = fresh('c');
-  add_initializer(
-      proto_, name,
-      *make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())}, std::as_bytes(std::span(values))));
+  add_initializer(proto_, name, constant);
   return name;
 }
 
-std::string Writer::number(DType dtype, double value) {
-  const std::string name = fresh('c');
-  add_initializer(proto_, name, *make_splat(dtype, {}, value));
-  return name;
+std::string Writer::integers(const Ints& values) {
+  return tensor(
+      *make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())}, std::as_bytes(std::span(values))));
 }
+
+std::string Writer::number(DType dtype, double value) { return tensor(*make_splat(dtype, {}, value)); }
 
 namespace {
 
@@ -171,8 +170,11 @@ std::set<const Node*> absorbed_nodes(const Writer& writer) {
   for (const Node& node : writer.graph.nodes()) {
     if (node.op->kind == OpKind::constant) continue;
     const OpWriter& row = *find_writer(writer.graph, node);
-    const Node* inner = row.absorbed != nullptr ? row.absorbed(writer.graph, node) : nullptr;
-    if (inner != nullptr && writer.uses(inner->first_output) == 1) absorbed.insert(inner);
+    if (row.absorbed == nullptr) continue;
+    for (const Node* inner : row.absorbed(writer.graph, node)) {
+      if (writer.uses(inner->first_output) != 1) break;
+      absorbed.insert(inner);
+    }
   }
   return absorbed;
 }

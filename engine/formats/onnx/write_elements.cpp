@@ -110,6 +110,7 @@ const Node* clipped_below(const Graph& graph, const Node& node) {
   if (inner == nullptr || inner->op->name != "maximum") return nullptr;
   return bounded(node) && bounded(*inner) ? inner : nullptr;
 }
+std::vector<const Node*> inner_maximum(const Graph& graph, const Node& node) { return {clipped_below(graph, node)}; }
 bool clips(const Graph& graph, const Node& node) { return clipped_below(graph, node) != nullptr; }
 void clip(Writer& w, const Node& node, Names in, Names out) {
   const Node& inner = *clipped_below(w.graph, node);
@@ -164,7 +165,7 @@ const OpWriter kWriters[] = {
      }},
     {"pow", same<"Pow">},
     {"maximum", same<"Max">},
-    {"minimum", clip, clips, 0, clipped_below},
+    {"minimum", clip, clips, 0, inner_maximum},
     {"minimum", same<"Min">},
     {"bit_and", same<"BitwiseAnd">},
     {"bit_or", same<"BitwiseOr">},

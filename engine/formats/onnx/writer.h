@@ -42,9 +42,12 @@ class Writer {
   // The same for several outputs.
   void add_all(std::string_view op_type, const std::vector<std::string>& inputs, const NamedAttributes& attributes,
                const std::vector<std::string>& outputs);
+  // A name that no value has.
+  std::string fresh_name() { return fresh('t'); }
   // An initializer with these numbers.
   std::string integers(const Ints& values);
   std::string number(DType dtype, double value);
+  std::string tensor(const ConstantData& constant);
 
  private:
   pb::Graph& proto_;
@@ -63,11 +66,13 @@ struct OpWriter {
                 const std::vector<std::string>& outputs);
   bool (*accepts)(const Graph& graph, const Node& node) = nullptr;
   int opset = 0;  // what is written needs this version of the operator set
-  // The node whose work this one's row does too: it is not written where nothing else reads it. Null: none.
-  const Node* (*absorbed)(const Graph& graph, const Node& node) = nullptr;
+  // Nodes before this one whose work its row does too, from the last to the first: those that nothing else needs are
+  // not written. Null: none.
+  std::vector<const Node*> (*absorbed)(const Graph& graph, const Node& node) = nullptr;
 };
 std::span<const OpWriter> element_writers();
 std::span<const OpWriter> structure_writers();
+std::span<const OpWriter> recurrent_writers();
 const OpWriter* find_writer(const Graph& graph, const Node& node);
 
 }  // namespace ml::onnx

@@ -4,19 +4,26 @@
 #include <string>
 
 #include "engine/formats/onnx/export.h"
+#include "engine/formats/onnx/import.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/graph/build_nn.h"
+#include "engine/graph/build_recurrent.h"
+#include "engine/runtime/evaluate.h"
 
 namespace ml {
 namespace {
 
-onnx::pb::Graph exported(const Graph& graph) {
+std::string export_bytes(const Graph& graph) {
   std::string bytes;
   onnx::export_model(graph, [&](std::span<const std::byte> piece) {
     bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
   });
+  return bytes;
+}
+
+onnx::pb::Graph exported(const Graph& graph) {
   onnx::pb::Model model;
-  EXPECT_TRUE(model.ParseFromString(bytes));
+  EXPECT_TRUE(model.ParseFromString(export_bytes(graph)));
   return model.graph();
 }
 
@@ -55,6 +62,87 @@ TEST(OnnxExport, StatisticsThatNobodyReadsAreNotAskedFor) {
   EXPECT_EQ(exported(graph).node(0).output_size(), 1);
   output("mean", norm.mean);
   EXPECT_EQ(exported(graph).node(0).output_size(), 2);
+}
+
+// f32 inputs of a recurrent layer: [3, 2, directions, gates * 4] and so on.
+struct Recurrence {
+  Graph graph;
+  std::vector<HostTensor> inputs;
+
+  Var input(const Shape& shape) {
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>(static_cast<int>((i * 37 + inputs.size() * 11) % 101) - 50) / 50;
+    const auto bytes = std::as_bytes(std::span(values));
+    inputs.push_back({DType::f32, shape, {bytes.begin(), bytes.end()}});
+    return ml::input(graph, "x" + std::to_string(inputs.size()), DType::f32, shape);
+  }
+  Var lengths() {
+    const std::int64_t values[] = {2, 3};
+    const auto bytes = std::as_bytes(std::span(values));
+    inputs.push_back({DType::i64, {2}, {bytes.begin(), bytes.end()}});
+    return ml::input(graph, "x" + std::to_string(inputs.size()), DType::i64, {2});
+  }
+};
+
+TEST(OnnxExport, RecurrentLayersComputeTheSameAfterwards) {
+  struct Case {
+    const char* what;
+    void (*build)(Recurrence& r);
+    const char* types;
+  };
+  const Case cases[] = {
+      {"gates that are inputs",
+       [](Recurrence& r) {
+         const Var gates = r.input({3, 2, 2, 16}), weights = r.input({2, 16, 4}), state = r.input({2, 2, 4});
+         output("y", lstm(gates, weights, state, state).y);
+       },
+       "Reshape LSTM Transpose"},
+      {"a product and a bias before it",
+       [](Recurrence& r) {
+         const Var product = matmul(r.input({3, 2, 5}), r.input({32, 5}), false, true) + r.input({32});
+         const Var gates = reshape(product, {3, 2, 2, 16}), weights = r.input({2, 16, 4}), state = r.input({2, 2, 4});
+         const Recurrent done = lstm(gates, weights, state, state, r.lengths());
+         output("y", done.y);
+         output("h", done.h);
+         output("c", done.c);
+       },
+       "Cast Reshape Reshape Concat LSTM Transpose"},
+      {"a product that is read elsewhere",
+       [](Recurrence& r) {
+         const Var product = matmul(r.input({3, 2, 5}), r.input({16, 5}), false, true);
+         const Var gates = reshape(product, {3, 2, 1, 16}), weights = r.input({1, 16, 4}), state = r.input({1, 2, 4});
+         output("y", lstm(gates, weights, state, state, {}, true).y);
+         output("product", product);
+       },
+       "Transpose MatMul Reshape LSTM Transpose"},
+      {"gru, reversed, with a bias behind the reset gate",
+       [](Recurrence& r) {
+         const Var gates = r.input({3, 2, 1, 12}), weights = r.input({1, 12, 4}), state = r.input({1, 2, 4});
+         const Recurrent done = gru(gates, weights, state, r.input({1, 4}), r.lengths(), true);
+         output("y", done.y);
+         output("h", done.h);
+       },
+       "Concat Cast Reshape Concat GRU Transpose"},
+  };
+  const std::unique_ptr<Device> device = create_reference_device();
+  for (const Case& c : cases) {
+    Recurrence r;
+    c.build(r);
+    EXPECT_EQ(types(exported(r.graph)), c.types) << c.what;
+    const std::string bytes = export_bytes(r.graph);
+    const auto blob = Blob::copy_of(std::as_bytes(std::span(bytes)));
+    const Graph again = onnx::import_model(blob, runtime::reference_evaluate());
+    const std::vector<HostTensor> wanted = evaluate(r.graph, *device, r.inputs);
+    const std::vector<HostTensor> got = evaluate(again, *device, r.inputs);
+    ASSERT_EQ(got.size(), wanted.size()) << c.what;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i].shape, wanted[i].shape) << c.what;
+      const auto* a = reinterpret_cast<const float*>(got[i].bytes.data());
+      const auto* b = reinterpret_cast<const float*>(wanted[i].bytes.data());
+      for (std::int64_t k = 0; k < got[i].shape.elements(); ++k) EXPECT_NEAR(a[k], b[k], 1e-6) << c.what << ' ' << i;
+    }
+  }
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ Graph build_mobilenet_v2();
 Graph build_efficientnet_b0();
 Graph build_yolo_v5s();
 Graph build_bert_base();
+Graph build_lstm();
 Graph build_gpt2(std::int64_t past, std::int64_t tokens);
 
 }  // namespace ml::bench

@@ -11,6 +11,7 @@ std::span<const Model> models() {
       {"efficientnet_b0", "EfficientNet-B0 at 224x224", build_efficientnet_b0},
       {"resnet50", "ResNet-50 at 224x224", build_resnet50},
       {"yolo_v5s", "YOLOv5s at 640x640, three heads", build_yolo_v5s},
+      {"lstm", "two bidirectional LSTM layers of 256 units, 128 steps of 256 features", build_lstm},
       {"bert_base",
        "BERT-base, 128 tokens",
        build_bert_base,
