@@ -182,6 +182,20 @@ TEST(Npy, ComesBackAsItWasSaved) {
   fs::remove(path);
 }
 
+TEST(Files, NarrowDtypesAreSavedWhereTheFormatHasThem) {
+  const std::string path = temporary("narrow.safetensors");
+  const Tensor x = arange(5, DType::f32).to(DType::f8e4m3fn);
+  nn::save_safetensors(path, std::vector<nn::NamedTensor>{{"x", x}});
+  const Tensor y = nn::load_safetensors(path)[0].tensor;
+  EXPECT_EQ(y.dtype(), DType::f8e4m3fn);
+  EXPECT_EQ(y.to_vector<float>(), x.to_vector<float>());
+  const Tensor four = x.to(DType::i4);
+  EXPECT_NE(message_of([&] { nn::save_safetensors(path, std::vector<nn::NamedTensor>{{"four", four}}); })
+                .find("tensor 'four': safetensors has no i4"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { data::save_npy(path, x); }).find("NumPy has no f8e4m3fn"), std::string::npos);
+}
+
 TEST(Npy, ReadsWhatNumPyWrites) {
   const std::string path = temporary("numpy.npy");
   const std::string header = "{'descr': '<i2', 'fortran_order': True, 'shape': (2, 3), }";

@@ -69,6 +69,17 @@ TEST(Tensor, DtypesMeetInTheNarrowestThatHoldsBoth) {
             std::string::npos);
 }
 
+TEST(Tensor, NarrowDtypesAreStoredAndConverted) {
+  const Tensor x = from_data<float>({-1000, -1.5, 0.3F, 3, 500}, {5});
+  EXPECT_EQ(x.to(DType::f8e4m3fn).to(DType::f32).to_vector<float>()[2], 0.3125F);
+  EXPECT_EQ(x.to(DType::i4).to_vector<int>(), (std::vector<int>{-8, -1, 0, 3, 7}));
+  EXPECT_EQ(x.to(DType::f4e2m1).to_vector<float>(), (Floats{-6, -1.5, 0.5, 3, 6}));
+  EXPECT_EQ(from_data<float>({1, 2}, {2}).to(DType::f8e5m2).str(), "tensor([1., 2.], f8e5m2[2])");
+  EXPECT_NE(message_of([&] { x.to(DType::u4) + x.to(DType::u4); }).find("wants a numeric dtype, got u4[5]"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { x.to(DType::u4) * x; }).find("u4 and f32 do not meet"), std::string::npos);
+}
+
 TEST(Tensor, ScalarsTakeTheTensorsDtypeUnlessTheirKindIsHigher) {
   EXPECT_EQ((ones({2}, DType::f16) * 2.5).dtype(), DType::f16);
   EXPECT_EQ((ones({2}, DType::i8) + 1).dtype(), DType::i8);
