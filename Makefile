@@ -14,7 +14,7 @@ SANITIZED = unit_graph unit_ring unit_runtime
 CLANG = -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build kernel demo test test-kernel test-sanitize bench lint fuzz install uninstall clean
+.PHONY: help deps build kernel demo test test-kernel test-sanitize bench conformance lint fuzz install uninstall clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,10 @@ bench: build ## measure, beside named peers, as JSON lines
 	$(BUILD)/bin/mlbench eval
 	$(BUILD)/bin/mlbench train
 	$(BUILD)/bin/mlbench start
+
+conformance: deps build ## run ONNX's own tests, write build/conformance/onnx.json, tests/onnx/excluded.txt and docs/onnx-conformance.md
+	packaging/python-venv.sh $(BUILD)/venv
+	$(BUILD)/venv/bin/python tests/onnx/conformance.py $(BUILD)/bin/onnx_suite $(BUILD)/conformance --write
 
 lint: deps build ## format, file length, leftovers, clang-tidy
 	packaging/install-deps.sh lint

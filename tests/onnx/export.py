@@ -9,7 +9,7 @@ import onnxruntime
 from peers import excluded, finish, read_tensor, run, suite_folders, worst
 
 binary = sys.argv[1]
-skipped = set(pathlib.Path(__file__).with_name("refused.txt").read_text().split()) | set(excluded())
+skipped = set(excluded())
 # What ONNX Runtime has no kernel for on the CPU, or its Python side no dtype, by its own message.
 UNIMPLEMENTED = ("NOT_IMPLEMENTED", "Could not find an implementation", "can't be converted to MLDataType", "No corresponding Numpy type")
 onnxruntime.set_default_logger_severity(4)
