@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,9 @@ class Cpu(unittest.TestCase):
             self.assertGreater(self.figure("cpu.memory", "batch=3", PEERS[peer])["value"], 1)
 
     def test_work_and_limits_are_there(self):
-        self.assertAlmostEqual(self.figure("cpu.work", "batch=1 ", "stat=computed")["value"], 0.00174, delta=0.00001)
+        # 0.00174 GFLOP as it is written; passes take the arithmetic behind its products away.
+        computed = self.figure("cpu.work", "batch=1 ", "stat=computed")["value"]
+        self.assertTrue(0.0015 < computed <= 0.00175, computed)
         self.assertGreater(self.figure("cpu.work", "batch=1 ", "stat=moved")["value"], 0.01)
         for peer in self.there:
             self.assertGreater(self.figure("cpu.limit", "batch=1 ", PEERS[peer])["value"], 0)
@@ -75,7 +78,8 @@ class Cpu(unittest.TestCase):
         run = mlbench("--model", "tiny", "--threads", "1", "--batch", "1", "--profile", "--folder", self.folder.name)
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertIn("### tiny, batch 1, threads 1", run.stdout)
-        self.assertRegex(run.stdout, r"\| convolution: \w+ \| 9 \|")
+        launches = re.findall(r"^\| convolution: \w+ \| (\d+) \|", run.stdout, re.MULTILINE)
+        self.assertEqual(sum(map(int, launches)), 9, run.stdout)
 
     def test_arguments_that_mean_nothing_are_refused(self):
         for arguments, message in (
