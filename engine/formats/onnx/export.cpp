@@ -181,12 +181,26 @@ std::set<const Node*> absorbed_nodes(const Writer& writer) {
 
 void write_text(const Sink& sink, const std::string& text) { sink(std::as_bytes(std::span(text))); }
 
+// Rows without a counterpart fall apart. Some can't before extents are known.
+Graph in_written_rows(const Graph& source) {
+  const auto keep = [](const Graph& graph, const Node& node) {
+    return node.op->decompose == nullptr || find_writer(graph, node) != nullptr;
+  };
+  try {
+    return passes::eliminate_dead_code(passes::decompose(source, keep));
+  } catch (const Error& error) {
+    if (error.code() != Code::invalid_argument || source.bound()) throw;
+    throw Error(Code::unsupported,
+                "ONNX has no counterpart for: a row that can be taken apart only once extents are known (" +
+                    error.message() + ")",
+                {}, "export a model whose shapes are known");
+  }
+}
+
 }  // namespace
 
 void export_model(const Graph& source, const Sink& sink) {
-  const Graph graph = passes::eliminate_dead_code(passes::decompose(source, [](const Graph& g, const Node& node) {
-    return node.op->decompose == nullptr || find_writer(g, node) != nullptr;
-  }));
+  const Graph graph = in_written_rows(source);
   refuse_missing(graph);
 
   pb::Model model;

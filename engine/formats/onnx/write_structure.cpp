@@ -171,6 +171,10 @@ Ints window_of(const Graph& graph, ValueId weight) {
   const Shape& shape = graph.type(weight).shape;
   return {shape.begin() + 2, shape.end()};
 }
+// ONNX's convolution of integers is another operator, with zero points.
+bool is_floating_convolution(const Graph& graph, const Node& node) {
+  return is_floating(graph.type(node.inputs[0]).dtype);
+}
 void write_convolution(Writer& w, const Node& node, Names in, Names out) {
   const auto& a = node.as<ConvolutionAttributes>();
   NamedAttributes attributes = window_attributes(a.windows, window_of(w.graph, node.inputs[1]));
@@ -237,7 +241,7 @@ const OpWriter kWriters[] = {
     {"scatter_elements", write_scatter},
     {"top_k", write_top_k},
     {"sort", write_sort, sortable},
-    {"convolution", write_convolution},
+    {"convolution", write_convolution, is_floating_convolution},
     {"convolution_input_gradient", write_convolution_transpose, transposable},
     {"max_pool", write_max_pool},
     {"average_pool", write_average_pool},
