@@ -1,7 +1,7 @@
 // Runs ONNX models: what the Python scripts beside it drive.
 //
-//   onnx_suite nodes DEVICE RTOL FOLDER...          one line a test: "passed NAME", "refused NAME: why", "failed NAME: why"
-//   onnx_suite run DEVICE MODEL OUT INPUT...   writes OUT/output_K.pb from TensorProto files, in the order of the
+//   onnx_suite nodes DEVICE RTOL FOLDER...          one line a test: "passed NAME", "refused NAME: why", "failed NAME:
+//   why" onnx_suite run DEVICE MODEL OUT INPUT...   writes OUT/output_K.pb from TensorProto files, in the order of the
 //   model's inputs onnx_suite export MODEL FILE               imports and exports again
 #include <algorithm>
 #include <cstdio>
@@ -168,7 +168,8 @@ int export_again(const fs::path& model, const fs::path& file) {
 }
 
 int usage() {
-  std::fputs("usage: onnx_suite nodes DEVICE RTOL FOLDER... | run DEVICE MODEL OUT INPUT... | export MODEL FILE\n", stderr);
+  std::fputs("usage: onnx_suite nodes DEVICE RTOL FOLDER... | run DEVICE MODEL OUT INPUT... | export MODEL FILE\n",
+             stderr);
   return 2;
 }
 

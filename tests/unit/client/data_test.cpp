@@ -190,8 +190,9 @@ TEST(Files, NarrowDtypesAreSavedWhereTheFormatHasThem) {
   EXPECT_EQ(y.dtype(), DType::f8e4m3fn);
   EXPECT_EQ(y.to_vector<float>(), x.to_vector<float>());
   const Tensor four = x.to(DType::i4);
-  EXPECT_NE(message_of([&] { nn::save_safetensors(path, std::vector<nn::NamedTensor>{{"four", four}}); })
-                .find("tensor 'four': safetensors has no i4"),
+  EXPECT_NE(message_of([&] {
+              nn::save_safetensors(path, std::vector<nn::NamedTensor>{{"four", four}});
+            }).find("tensor 'four': safetensors has no i4"),
             std::string::npos);
   EXPECT_NE(message_of([&] { data::save_npy(path, x); }).find("NumPy has no f8e4m3fn"), std::string::npos);
 }
