@@ -159,8 +159,9 @@ std::vector<Sample> dft() {
       {"of nothing", {{{0, 2}}}, transformed(false, true)},
       {"none of them", {{{0, 5, 2}}}, transformed(true, false)},
       {"large", {{{17, 263, 2}}}, transformed(false, true)},
+      {"roots that are no constants", {{{1, 69632, 1}}}, transformed(false, true)},
   };
-  for (const std::int64_t n : {2, 7, 64, 96, 131, 1280, 277}) {
+  for (const std::int64_t n : {2, 7, 64, 96, 131, 277, 1280}) {
     const std::string label = std::to_string(n);
     samples.push_back({label + " real", {{{3, n, 1}}}, transformed(false, true)});
     samples.push_back({label + " real, all", {{{3, n, 1}}}, transformed(false, false)});

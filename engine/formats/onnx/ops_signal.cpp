@@ -1,6 +1,5 @@
 // Windows, mel filters and Fourier transforms. Whatever input says a size may be computed when the model runs.
-#include <cmath>
-#include <functional>
+#include <algorithm>
 #include <numbers>
 
 #include "engine/formats/onnx/extents.h"

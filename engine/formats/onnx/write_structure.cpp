@@ -212,6 +212,37 @@ void write_average_pool(Writer& w, const Node& node, Names in, Names out) {
   w.add("AveragePool", in, attributes, out[0]);
 }
 
+// ONNX's Transpose wants to know the order: the elements are gathered instead, from the sums of what each dimension of
+// the result adds to the offset.
+void write_transpose_by(Writer& w, const Node& node, Names in, Names out) {
+  const int rank = w.graph.type(node.inputs[0]).shape.rank();
+  if (rank == 0) {
+    w.add("Identity", {in[0]}, {}, out[0]);
+    return;
+  }
+  const std::string extents = w.add("Shape", {in[0]}), zero = w.number(DType::i64, 0), one = w.number(DType::i64, 1);
+  std::vector<std::string> strides;
+  for (std::int64_t i = 1; i < rank; ++i) {
+    const std::string behind = w.add("Slice", {extents, w.integers({i}), w.integers({rank})});
+    strides.push_back(w.add("ReduceProd", {behind}, {{"keepdims", std::int64_t{1}}}));
+  }
+  strides.push_back(w.integers({1}));
+  const std::string extent = w.add("Gather", {extents, in[1]});
+  const std::string stride = w.add("Gather", {w.add("Concat", strides, {{"axis", std::int64_t{0}}}), in[1]});
+  std::string offset;
+  for (std::int64_t i = 0; i < rank; ++i) {
+    const auto element = [&](const std::string& vector) {
+      return w.add("Gather", {vector, w.number(DType::i64, static_cast<double>(i))});
+    };
+    std::string line = w.add("Mul", {w.add("Range", {zero, element(extent), one}), element(stride)});
+    Ints behind;
+    for (std::int64_t k = i + 1; k < rank; ++k) behind.push_back(k - i);
+    if (!behind.empty()) line = w.add("Unsqueeze", {line, w.integers(behind)});
+    offset = offset.empty() ? line : w.add("Add", {offset, line});
+  }
+  w.add("Gather", {w.add("Reshape", {in[0], w.integers({-1})}), offset}, {}, out[0]);
+}
+
 // Scale and bias are both there, and computing in the input's dtype is what ONNX does too.
 template <std::size_t inputs>
 bool affine(const Graph& graph, const Node& node) {
@@ -277,6 +308,7 @@ const OpWriter kWriters[] = {
      [](Writer& w, const Node& n, Names in, Names out) {
        w.add("Slice", {in[0], in[1], in[2], w.integers(n.as<SliceByAttributes>().axes), in[3]}, {}, out[0]);
      }},
+    {"transpose_by", write_transpose_by},
 };
 
 }  // namespace

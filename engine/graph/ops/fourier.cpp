@@ -21,6 +21,7 @@ using Args = const RuleArguments&;
 
 constexpr std::int64_t kMatrix = 8;                    // extents up to this are one product with a matrix
 constexpr std::int64_t kPrimeMatrix = 256;             // and prime ones up to this
+constexpr std::int64_t kTable = 65536;                 // roots of one that are constants
 constexpr std::int64_t kMost = std::int64_t{1} << 31;  // whose square still counts
 
 // How many of n frequencies stay.
@@ -56,14 +57,23 @@ Complex each(Complex x, F f) {
   return {f(x.re), x.im ? f(x.im) : Var{}};
 }
 
-// exp(2 pi i turns(k) / of) for every element k of a constant; `turns` answers a whole number of parts of a turn.
+std::int64_t modulo(std::int64_t k, std::int64_t n) { return k % n; }
+Var modulo(Var k, std::int64_t n) { return rem(k, static_cast<double>(n)); }
+
+// exp(2 pi i turns(k) / of) for k = 0, 1, ... in this shape; `turns` answers a whole number of parts of a turn for a
+// number or for a tensor of them. Large tables are computed where the graph runs, in memory that its plan accounts for.
 template <class F>
 Complex roots(Graph& graph, DType dtype, const Shape& shape, std::int64_t of, F turns) {
+  const double part = 2 * std::numbers::pi / static_cast<double>(of);
+  if (shape.elements() > kTable) {
+    const Var number = iota(graph, DType::i64, {shape.elements()}, 0);
+    const Var angle = reshape(cast(modulo(turns(number), of), DType::f64) * part, shape);
+    return {cast(cos(angle), dtype), cast(sin(angle), dtype)};
+  }
   const std::size_t width = dtype_size(dtype), count = static_cast<std::size_t>(shape.elements());
   std::vector<std::byte> cosines(count * width), sines(count * width);
   for (std::size_t k = 0; k < count; ++k) {
-    const auto part = static_cast<double>(turns(static_cast<std::int64_t>(k)) % of);
-    const double angle = 2 * std::numbers::pi * part / static_cast<double>(of);
+    const double angle = static_cast<double>(modulo(turns(static_cast<std::int64_t>(k)), of)) * part;
     store_double(dtype, &cosines[k * width], std::cos(angle));
     store_double(dtype, &sines[k * width], std::sin(angle));
   }
@@ -74,8 +84,9 @@ Complex transform(Complex x, bool inverse);  // without the division
 
 // As one product: [re im] [C S; -S C], with the matrices of cosines and sines.
 Complex by_matrix(Complex x, std::int64_t n, bool inverse) {
-  const auto [c, s] = roots(*x.re.graph, x.re.dtype(), {n, n}, n,
-                            [n, inverse](std::int64_t k) { return (inverse ? 1 : n - 1) * (k / n) % n * (k % n); });
+  const std::int64_t sign = inverse ? 1 : n - 1;
+  const auto [c, s] =
+      roots(*x.re.graph, x.re.dtype(), {n, n}, n, [=](auto k) { return modulo(sign * (k / n), n) * modulo(k, n); });
   const auto beside = [](Var left, Var right, std::int64_t axis) {
     return concat(std::vector<Var>{left, right}, axis);
   };
@@ -91,8 +102,9 @@ Complex by_factors(Complex x, std::int64_t a, std::int64_t b, bool inverse) {
   const Complex columns = each(x, [=](Var v) {
     return reshape(transpose(reshape(v, {count, a, b}), {0, 2, 1}), {count * b, a});
   });
-  const Complex twist = roots(*x.re.graph, x.re.dtype(), {b, a}, n,
-                              [=](std::int64_t k) { return k / a * (k % a) * (inverse ? 1 : n - 1) % n; });
+  const std::int64_t sign = inverse ? 1 : n - 1;
+  const Complex twist =
+      roots(*x.re.graph, x.re.dtype(), {b, a}, n, [=](auto k) { return k / a * modulo(k, a) * sign; });
   const Complex inner = each(transform(columns, inverse), [=](Var v) { return reshape(v, {count, b, a}); }) * twist;
   const Complex rows = each(inner, [=](Var v) { return reshape(transpose(v, {0, 2, 1}), {count * a, b}); });
   return each(transform(rows, inverse), [=](Var v) {
@@ -106,11 +118,14 @@ Complex by_convolution(Complex x, std::int64_t n, bool inverse) {
   const DType dtype = x.re.dtype();
   std::int64_t size = 1;
   while (size < 2 * n - 1) size *= 2;
-  const auto square = [n](std::int64_t m) { return m * m % (2 * n); };  // parts of half a turn over n
-  const auto signed_square = [=](std::int64_t m, bool forwards) { return forwards ? square(m) : 2 * n - square(m); };
-  const Complex chirp = roots(graph, dtype, {1, n}, 2 * n, [=](std::int64_t m) { return signed_square(m, inverse); });
-  const Complex against =
-      roots(graph, dtype, {1, n}, 2 * n, [=](std::int64_t m) { return signed_square(m, !inverse); });
+  // exp(+- pi i m^2 / n)
+  const auto chirp_of = [&](bool forwards) {
+    return roots(graph, dtype, {1, n}, 2 * n, [=](auto m) {
+      const auto square = modulo(m * m, 2 * n);
+      return forwards ? square : 2 * n - square;
+    });
+  };
+  const Complex chirp = chirp_of(inverse), against = chirp_of(!inverse);
   const auto extended = [=](Var v) { return pad(v, {0, 0}, {0, size - n}); };
   // The chirp of -m is that of m: behind the first n stand zeros and then the others backwards.
   const auto around = [=](Var v) {
