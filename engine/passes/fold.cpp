@@ -16,6 +16,15 @@ std::uint64_t bytes_of(const TensorType& type) {
   return static_cast<std::uint64_t>(type.shape.elements()) * dtype_size(type.dtype);
 }
 
+// A reshape of a constant, however large, is the same bytes seen otherwise; null when the node is something else.
+ConstantPtr reshaped(const Graph& graph, const Node& node, std::span<const ConstantPtr> constants) {
+  const Shape& shape = graph.type(node.output(0)).shape;
+  if (node.op->name != "reshape" || !constants[0] || !shape.known()) return nullptr;
+  auto result = std::make_shared<ConstantData>(*constants[0]);
+  result->shape = shape;
+  return result;
+}
+
 }  // namespace
 
 std::vector<ConstantPtr> constant_inputs(const Graph& graph, std::span<const ValueId> inputs) {
@@ -57,7 +66,11 @@ Graph fold(const Graph& graph, const Evaluate& evaluate, std::uint64_t limit) {
   rewriter.copy_inputs();
   for (const Node& node : graph.nodes()) {
     const std::vector<ConstantPtr> constants = constant_inputs(rewriter.graph(), rewriter.mapped_inputs(node));
-    const std::vector<ConstantPtr> results = evaluate_constant(graph, node, constants, evaluate, limit);
+    std::vector<ConstantPtr> results;
+    if (ConstantPtr same = reshaped(graph, node, constants))
+      results.push_back(std::move(same));
+    else
+      results = evaluate_constant(graph, node, constants, evaluate, limit);
     if (results.empty()) {
       rewriter.copy(node);
       continue;

@@ -45,14 +45,15 @@ constexpr Family kFamilies[] = {
     pooling_implementations,
     detection_implementations,
     attention_implementations,
+    recurrent_implementations,
 };
 // clang-format on
 
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(int threads) : pool_(ThreadPool::of_process(threads)) {
-    instruction_set();  // Highway chooses at its first call: the functions that kernels point to must be the chosen
-                        // ones
+    // Highway chooses at its first call: the functions that kernels point to must be the chosen ones.
+    instruction_set();
     traits_.unified = true;
     traits_.threads = pool_->threads();
     for (const Family family : kFamilies) {

@@ -103,5 +103,6 @@ std::span<const Implementation> random_implementations();
 std::span<const Implementation> pooling_implementations();
 std::span<const Implementation> detection_implementations();
 std::span<const Implementation> attention_implementations();
+std::span<const Implementation> recurrent_implementations();
 
 }  // namespace ml::cpu

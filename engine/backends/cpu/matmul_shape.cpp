@@ -48,6 +48,20 @@ MatmulShape::MatmulShape(const KernelRequest& request) {
       place[d] = 0;
     }
   }
+  merge_batches();
+}
+
+// Batches that share the right operand and lie behind each other are rows of one matrix.
+void MatmulShape::merge_batches() {
+  const auto count = static_cast<std::int64_t>(batches.size());
+  if (count < 2) return;
+  for (std::int64_t i = 1; i < count; ++i) {
+    const Batch& batch = batches[static_cast<std::size_t>(i)];
+    const bool follows = batch.a == batches[0].a + i * m * a.row && batch.c == batches[0].c + i * m * c.row;
+    if (!follows || batch.b != batches[0].b) return;
+  }
+  m *= count;
+  batches.resize(1);
 }
 
 }  // namespace ml::cpu

@@ -21,6 +21,9 @@ struct MatmulShape {
   std::vector<Batch> batches;
 
   explicit MatmulShape(const KernelRequest& request);
+
+ private:
+  void merge_batches();
 };
 
 }  // namespace ml::cpu

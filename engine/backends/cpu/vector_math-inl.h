@@ -20,7 +20,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Highway's functions do not promise anything outside of their range; these put NaN and the infinities right.
 struct Exp {
   template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
+  HWY_INLINE static V run(D d, V x) {
     using T = hn::TFromD<D>;
     const V limit = hn::Set(d, sizeof(T) == 4 ? T(89) : T(710));
     const V low = hn::Set(d, sizeof(T) == 4 ? T(-105) : T(-1001));
@@ -30,7 +30,7 @@ struct Exp {
 };
 struct Expm1 {
   template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
+  HWY_INLINE static V run(D d, V x) {
     using T = hn::TFromD<D>;
     const V limit = hn::Set(d, sizeof(T) == 4 ? T(89) : T(710));
     const V low = hn::Set(d, sizeof(T) == 4 ? T(-105) : T(-1001));
@@ -41,7 +41,7 @@ struct Expm1 {
 };
 struct Log {
   template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
+  HWY_INLINE static V run(D d, V x) {
     using T = hn::TFromD<D>;
     const V zero = hn::Zero(d);
     const V infinity = hn::Set(d, std::numeric_limits<T>::infinity());
@@ -53,7 +53,7 @@ struct Log {
 };
 struct Log1p {
   template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
+  HWY_INLINE static V run(D d, V x) {
     using T = hn::TFromD<D>;
     const V infinity = hn::Set(d, std::numeric_limits<T>::infinity());
     const V pole = hn::Set(d, T(-1));
@@ -65,14 +65,14 @@ struct Log1p {
 };
 struct Tanh {
   template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
+  HWY_INLINE static V run(D d, V x) {
     const V y = hn::Tanh(d, x);
     return hn::IfThenElse(hn::Eq(x, x), y, x);
   }
 };
 struct Sigmoid {
   template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
+  HWY_INLINE static V run(D d, V x) {
     using T = hn::TFromD<D>;
     const V one = hn::Set(d, T(1));
     return hn::Div(one, hn::Add(one, Exp::run(d, hn::Neg(x))));
@@ -81,7 +81,7 @@ struct Sigmoid {
 // e^x of f32 for x <= 0, in few instructions and within 2 units in the last place; 0 below -87.3. Cephes' polynomial.
 struct ExpNegative {
   template <class D, class V = hn::Vec<D>>
-  static V run(D d, V x) {
+  HWY_INLINE static V run(D d, V x) {
     const hn::RebindToSigned<D> di;
     const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
     const V r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x));
@@ -95,6 +95,33 @@ struct ExpNegative {
     const auto exponent = hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127));
     const V power = hn::BitCast(d, hn::ShiftLeft<23>(exponent));
     return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), hn::Mul(p, power));
+  }
+};
+
+// The same for the functions of recurrent cells, of f32: within 3 units in the last place.
+struct QuickSigmoid {
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE static V run(D d, V x) {
+    const V one = hn::Set(d, 1.0f);
+    const V e = ExpNegative::run(d, hn::Neg(hn::Abs(x)));
+    const V high = hn::Div(one, hn::Add(one, e));
+    return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Mul(e, high), high);
+  }
+};
+// x + x^3 P(x^2) up to 0.625, a fit of our own, and (1 - e) / (1 + e) with e = exp(-2 |x|) from there.
+struct QuickTanh {
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE static V run(D d, V x) {
+    const V one = hn::Set(d, 1.0f), size = hn::Abs(x), square = hn::Mul(x, x);
+    const V e = ExpNegative::run(d, hn::Mul(hn::Set(d, -2.0f), size));
+    const V far = hn::CopySign(hn::Div(hn::Sub(one, e), hn::Add(one, e)), x);
+    V p = hn::Set(d, -0.005717054475098848f);
+    p = hn::MulAdd(p, square, hn::Set(d, 0.020650597289204597f));
+    p = hn::MulAdd(p, square, hn::Set(d, -0.053743500262498856f));
+    p = hn::MulAdd(p, square, hn::Set(d, 0.13331490755081177f));
+    p = hn::MulAdd(p, square, hn::Set(d, -0.3333328366279602f));
+    const V near = hn::MulAdd(hn::Mul(p, square), x, x);
+    return hn::IfThenElse(hn::Lt(size, hn::Set(d, 0.625f)), near, far);
   }
 };
 

@@ -1,12 +1,14 @@
-// A step of a small network (convolution, batch norm, pooling, product, loss, all gradients) gives the same bits on
-// every run and on any number of threads.
+// A step of a small network (convolution, batch norm, pooling, product, loss, all gradients), attention and recurrent
+// layers give the same bits on every run and on any number of threads.
 #include <gtest/gtest.h>
 
 #include <random>
+#include <string>
 #include <vector>
 
 #include "engine/graph/autodiff.h"
 #include "engine/graph/build_nn.h"
+#include "engine/graph/build_recurrent.h"
 #include "engine/runtime/evaluate.h"
 #include "tests/unit/runtime/host_tensors.h"
 
@@ -52,8 +54,32 @@ Step make_step() {
   return step;
 }
 
-TEST(Determinism, SameBitsOnEveryRunAndAnyNumberOfThreads) {
-  const Step step = make_step();
+// Blocks of queries, runs of keys, parts of a batch, and a hidden layer that is cut.
+Step make_sequences() {
+  Step step;
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal(0, 0.1f);
+  const auto feed = [&](const Shape& shape) {
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (float& value : values) value = normal(random);
+    const std::string name = "x" + std::to_string(step.inputs.size());
+    step.inputs.push_back(test::floats(shape, values));
+    return input(step.graph, name, DType::f32, shape);
+  };
+  AttentionAttributes causal;
+  causal.scale = 0.125;
+  causal.causal = true;
+  output("prefill", attention(feed({2, 4, 150, 64}), feed({2, 2, 150, 64}), feed({2, 2, 150, 64}), {}, {}, causal).y);
+  output("decode", attention(feed({1, 4, 1, 64}), feed({1, 2, 1100, 64}), feed({1, 2, 1100, 64}), {}, {}, causal).y);
+  output("lstm", lstm(feed({5, 1, 1, 1024}), feed({1, 1024, 256}), feed({1, 1, 256}), feed({1, 1, 256})).y);
+  output("gru", gru(feed({5, 40, 2, 288}), feed({2, 288, 96}), feed({2, 40, 96})).y);
+  return step;
+}
+
+class Determinism : public testing::TestWithParam<Step (*)()> {};
+
+TEST_P(Determinism, SameBitsOnEveryRunAndAnyNumberOfThreads) {
+  const Step step = GetParam()();
   const auto first = evaluate(step.graph, *create_cpu_device(1), step.inputs);
   for (const int threads : {1, 2, 2, 3, 5}) {
     const auto again = evaluate(step.graph, *create_cpu_device(threads), step.inputs);
@@ -64,7 +90,9 @@ TEST(Determinism, SameBitsOnEveryRunAndAnyNumberOfThreads) {
   }
 }
 
-TEST(Determinism, TheFingerprintSaysWhatTheBitsDependOn) {
+INSTANTIATE_TEST_SUITE_P(Steps, Determinism, testing::Values(make_step, make_sequences));
+
+TEST(Fingerprint, SaysWhatTheBitsDependOn) {
   const std::string print = create_cpu_device(2)->fingerprint();
   EXPECT_NE(print.find("isa="), std::string::npos) << print;
   EXPECT_NE(print.find("dnnl="), std::string::npos) << print;

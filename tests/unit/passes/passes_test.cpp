@@ -85,6 +85,14 @@ const Rewrite kRewrites[] = {
      [](Graph& g) {
        output("y", broadcast_to(scalar(g, DType::f32, 1), {100, 100}));
      }},
+    {"a reshape of a constant is the constant, whatever the limit",
+     [](Graph& g) {
+       output("y", reshape(constant(g, make_splat(DType::f64, {6}, 3)), {2, 3}));
+     },
+     [](const Graph& g) { return fold(g, evaluate(), 0); },
+     [](Graph& g) {
+       output("y", constant(g, make_splat(DType::f64, {2, 3}, 3)));
+     }},
     {"a constant index out of range isn't folded away",
      [](Graph& g) {
        const Var i = constant(g, make_splat(DType::i64, {1}, 9));
