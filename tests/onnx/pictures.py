@@ -62,6 +62,9 @@ def samples():
     for mode, padding, corner in itertools.product(("linear", "nearest"), ("zeros", "border", "reflection"), corners):
         grid = (np.floor(draw(2, 3, 2, 4, 3, low=-40, high=40)) + 0.3).astype(np.float32) / 16
         yield Case("GridSample", 20, [draw(2, 3, 4, 5, 6), grid], mode=mode, padding_mode=padding, align_corners=corner)
+    for mode, padding in itertools.product(("linear", "nearest", "cubic"), ("zeros", "border")):
+        grid = (np.floor(draw(2, 3, 2, 2, low=-40, high=40)) + 0.3).astype(np.float32) / 16
+        yield Case("GridSample", 20, [draw(2, 70, 4, 5), grid], mode=mode, padding_mode=padding)
     for corner in corners:
         yield Case("AffineGrid", 20, [draw(2, 2, 3), np.array([2, 3, 4, 5])], (1,), align_corners=corner)
         yield Case("AffineGrid", 20, [draw(2, 3, 4), np.array([2, 3, 4, 5, 2])], (1,), align_corners=corner)
@@ -72,6 +75,7 @@ def samples():
     for mode, ratio in itertools.product(("avg", "max"), (0, 2, 3)):
         options = dict(mode=mode, sampling_ratio=ratio, output_height=3, output_width=2, spatial_scale=0.5)
         yield Case("RoiAlign", 10, [draw(2, 3, 8, 10), malformed, of], **options)
+        yield Case("RoiAlign", 16, [draw(2, 70, 8, 10), boxes, of], **options)
         for way in ("half_pixel", "output_half_pixel"):
             yield Case("RoiAlign", 16, [draw(2, 3, 8, 10), boxes, of], coordinate_transformation_mode=way, **options)
 

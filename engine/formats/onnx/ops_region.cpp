@@ -22,13 +22,14 @@ Var number(Var like, double value) { return scalar(*like.graph, like.dtype(), va
 struct Side {
   std::int64_t bins;
   Var start, size;  // of a bin, [R]
-  Var samples;      // [R], floating
+  Var samples;      // [R], floating: how many are read where that is not told
 };
 
 Side side_of(Node n, Var from, Var to, const char* bins_attribute, bool half_pixel) {
-  constexpr std::int64_t kMost = 1 << 15;
+  constexpr std::int64_t kMost = 1 << 15, kMostSamples = 64;
   const std::int64_t bins = n.integer(bins_attribute, 1), ratio = n.integer("sampling_ratio", 0);
-  if (bins < 1 || bins > kMost || ratio > kMost)
+  // The samples of a bin are taps of one sum, so there are not many where they are told.
+  if (bins < 1 || bins > kMost || ratio > kMostSamples)
     n.invalid(std::string(bins_attribute) + " " + std::to_string(bins) + " and sampling_ratio " +
               std::to_string(ratio));
   const double scale = n.number("spatial_scale", 1), shift = half_pixel ? 0.5 : 0;
@@ -36,29 +37,118 @@ Side side_of(Node n, Var from, Var to, const char* bins_attribute, bool half_pix
   Var length = (to * scale - shift) - start;
   if (!half_pixel) length = maximum(length, 1.0);  // a malformed region has one element
   const Var size = length / static_cast<double>(bins);
-  return {bins, start, size, ratio > 0 ? number(from, static_cast<double>(ratio)) : ceil(size)};
+  return {bins, start, size, ceil(size)};
 }
 
-// The taps of sample number `sample` (i64[]) of every bin, [2, R, bins], and which regions have that many, [R].
-struct Sampled {
-  Taps taps;
-  Var counts;
-};
-Sampled sample_of(Body& body, const Side& side, Var extent, Var sample) {
-  const auto per_region = [&](Var x) { return x.rank() == 0 ? x : unsqueeze(x, {1}); };
-  const Var size = body.outside(side.size), samples = body.outside(side.samples);
-  const Var bin = iota(*sample.graph, size.dtype(), Shape{side.bins}, 0);
-  const Var offset = (cast(sample, size.dtype()) + 0.5) * size / samples;
-  const Var at = per_region(body.outside(side.start)) + bin * per_region(size) + per_region(offset);
-  const Var length = cast(extent, size.dtype()), last = length - 1.0;
-  Taps taps = linear_taps(minimum(maximum(at, 0.0), last), extent);
+// Taps [2, ...] around sample number `sample` (floating) of every bin of regions that begin at `start` and have bins of
+// `size`; all but the bins broadcast.
+Taps taps_of(const Side& side, Var start, Var size, Var samples, Var sample, Var extent) {
+  const Var bin = iota(*size.graph, size.dtype(), Shape{side.bins}, 0);
+  const Var at = start + bin * size + (sample + 0.5) * size / samples;
+  const Var length = cast(extent, size.dtype());
+  Taps taps = linear_taps(minimum(maximum(at, 0.0), length - 1.0), extent);
   // A little beyond the picture its edge counts, farther away nothing does.
   taps.inside = unsqueeze(logical_and(ge(at, -1.0), le(at, length)), {0});
-  return {taps, lt(cast(sample, size.dtype()), samples)};
+  return taps;
+}
+
+// What all ways to pool have in common.
+struct Regions {
+  Side vertical, horizontal;
+  Picture picture;
+  Var pictures;  // i64[R]
+  bool largest;
+  DType dtype;
+
+  Ints tap_axes() const { return picture.channels_first ? Ints{1, 2} : Ints{0, 1}; }
+  Var pooled(Var weighted) const {
+    return largest ? reduce_max(weighted, tap_axes()) : reduce_sum(weighted, tap_axes());
+  }
+  Picture inside(Body& body) const {
+    return {body.outside(picture.places),
+            picture.channels_first,
+            body.outside(picture.nowhere),
+            {body.outside(picture.extents[0]), body.outside(picture.extents[1])}};
+  }
+};
+
+// As many samples in each bin of each region: all samples are taps, one region a turn, so that what is read stays in
+// caches. Answers [R, bins, bins, C], channels before the bins where they are first.
+Var pooled_by_region(Node n, const Regions& r, std::int64_t ratio) {
+  const std::vector<Var> scanned{r.vertical.start, r.vertical.size, r.horizontal.start, r.horizontal.size, r.pictures};
+  Body body;
+  std::vector<Var> given;
+  for (const Var& x : scanned) given.push_back(body.argument({x.dtype(), {}}));
+  const Picture picture = r.inside(body);
+  const auto samples = static_cast<double>(ratio);
+  const Var sample = iota(*given[0].graph, given[0].dtype(), Shape{ratio, 1}, 0);
+  const auto taps = [&](const Side& side, Var start, Var size, Var extent, std::int64_t before, std::int64_t behind) {
+    Taps t = taps_of(side, start, size, number(size, samples), sample, extent);
+    t.inside = broadcast_to(t.inside, t.index.shape());
+    t.weight = r.largest ? t.weight : t.weight / samples;
+    const Shape shape{2 * ratio, before, behind};
+    return Taps{reshape(t.index, shape), reshape(t.weight, shape), reshape(t.inside, shape)};
+  };
+  const Taps both[] = {taps(r.vertical, given[0], given[1], picture.extents[0], r.vertical.bins, 1),
+                       taps(r.horizontal, given[2], given[3], picture.extents[1], 1, r.horizontal.bins)};
+  const GraphPtr turn = body.answering({r.pooled(weighted_places(picture, both, given[4], r.dtype))});
+  return n.settled(scan(turn, {}, scanned, body.captured()).front());
+}
+
+// As many samples as the size of a region asks for: one sample of all bins of all regions a turn, until the region that
+// wants most has them. Answers [R, bins, bins, C], or [C, R, bins, bins] where channels are first.
+Var pooled_by_sample(Node n, const Regions& r) {
+  const auto most = [](const Side& side) { return cast(maximum(reduce_max(side.samples), 0.0), DType::i64); };
+  const Var across = most(r.horizontal), turns = across * most(r.vertical);
+  std::vector<Var> shape{extent_of(r.pictures, 0), number_of(n.graph, r.vertical.bins),
+                         number_of(n.graph, r.horizontal.bins)};
+  const Var channels = extent_of(r.picture.places, r.picture.channels_first ? 0 : 1);
+  shape.insert(r.picture.channels_first ? shape.begin() : shape.end(), channels);
+  const double lowest = -std::numeric_limits<double>::infinity();
+  const Var nothing = filled(n, scalar(n.graph, r.dtype, r.largest ? lowest : 0), vector_of(shape));
+
+  Body condition, body;
+  const std::vector<Var> carried{number_of(n.graph, 0), turns, nothing};
+  std::vector<Var> asked, given;
+  for (const Var& x : carried) {
+    asked.push_back(condition.argument(x.type()));
+    given.push_back(body.argument(x.type()));
+  }
+  const Var at = given[0], so_far = given[2];
+
+  const Var width = body.outside(across);
+  const Picture picture = r.inside(body);
+  Var counts;
+  const auto taps = [&](const Side& side, Var sample, Var extent, std::int64_t other) {
+    const Var number_of_sample = cast(sample, side.size.dtype()), samples = body.outside(side.samples);
+    const auto per_region = [&](Var x) { return unsqueeze(body.outside(x), {1}); };
+    const Var here = lt(number_of_sample, samples);
+    counts = counts ? logical_and(counts, here) : here;
+    const Taps t =
+        taps_of(side, per_region(side.start), per_region(side.size), unsqueeze(samples, {1}), number_of_sample, extent);
+    return Taps{unsqueeze(t.index, {other}), unsqueeze(t.weight, {other}), unsqueeze(t.inside, {other})};
+  };
+  const Taps both[] = {taps(r.vertical, div(at, width), picture.extents[0], 3),
+                       taps(r.horizontal, rem(at, width), picture.extents[1], 2)};
+  const Var numbers = unsqueeze(body.outside(r.pictures), {1, 2});
+  const Var value = r.pooled(weighted_places(picture, both, numbers, r.dtype));
+  const Var region = unsqueeze(counts, r.picture.channels_first ? Ints{1, 2} : Ints{1, 2, 3});
+  const GraphPtr one =
+      body.answering({at + 1.0, given[1], select(region, r.largest ? maximum(so_far, value) : so_far + value, so_far)});
+  for (const Var& captured : body.captured()) condition.argument(captured.type());
+  const GraphPtr goes_on = condition.answering({lt(asked[0], asked[1])});
+  const Var sum = while_loop(goes_on, one, carried, body.captured()).back();
+
+  const Var samples = r.vertical.samples * r.horizontal.samples;
+  const auto per_region = [&](Var each) {
+    return unsqueeze(each, r.picture.channels_first ? Ints{1, 2} : Ints{1, 2, 3});
+  };
+  if (r.largest) return select(per_region(gt(samples, 0.0)), sum, number(sum, 0));
+  return sum / cast(per_region(maximum(samples, 1.0)), r.dtype);
 }
 
 // For each region [x0, y0, x1, y1] of picture batch_indices[r] the average, or the maximum, of what is read at some
-// places in each bin. One turn of a loop reads one place of every bin, which bounds the memory.
+// places in each bin.
 Results roi_align(Node n) {
   const Var x = n.in(0), regions = cast(n.in(1), dtype_info(n.in(1).dtype()).compute);
   if (x.rank() != 4 || regions.rank() != 2) n.invalid("regions " + regions.shape().str() + " of " + x.shape().str());
@@ -67,63 +157,25 @@ Results roi_align(Node n) {
   const std::string coordinates = n.text("coordinate_transformation_mode", "half_pixel");
   if (coordinates != "half_pixel" && coordinates != "output_half_pixel")
     n.invalid("coordinate_transformation_mode '" + coordinates + "'");
-  const bool half_pixel = n.version() >= 16 && coordinates == "half_pixel", largest = mode == "max";
+  const bool half_pixel = n.version() >= 16 && coordinates == "half_pixel";
   const Side vertical = side_of(n, column(regions, 1), column(regions, 3), "output_height", half_pixel);
   const Side horizontal = side_of(n, column(regions, 0), column(regions, 2), "output_width", half_pixel);
-  const Picture picture = picture_of(n, x);
-  const Var pictures = unsqueeze(cast(n.in(2), DType::i64), {1, 2});
-  const DType dtype = dtype_info(x.dtype()).compute;
-  const double lowest = -std::numeric_limits<double>::infinity();
-  const std::vector<Var> shape{extent_of(regions, 0), number_of(n.graph, vertical.bins),
-                               number_of(n.graph, horizontal.bins), extent_of(x, 1)};
-  const Var nothing = filled(n, scalar(n.graph, dtype, largest ? lowest : 0), vector_of(shape));  // [R, bins, bins, C]
-
+  const Regions r{vertical,
+                  horizontal,
+                  picture_of(n, x, Outside::zero),
+                  cast(n.in(2), DType::i64),
+                  mode == "max",
+                  dtype_info(x.dtype()).compute};
   const std::int64_t ratio = n.integer("sampling_ratio", 0);
-  const auto most = [&](const Side& side) { return cast(maximum(reduce_max(side.samples), 0.0), DType::i64); };
-  const Var across = ratio > 0 ? number_of(n.graph, ratio) : most(horizontal);
-  const auto turn = [&](Body& body, Var number_of_sample, Var so_far) {
-    const Var width = body.outside(across);
-    const Picture inner{body.outside(picture.rows),
-                        {body.outside(picture.extents[0]), body.outside(picture.extents[1])}};
-    const Sampled rows = sample_of(body, vertical, inner.extents[0], div(number_of_sample, width));
-    const Sampled columns = sample_of(body, horizontal, inner.extents[1], rem(number_of_sample, width));
-    const auto spread = [](Var of, std::int64_t axis) { return of ? unsqueeze(of, {axis}) : of; };
-    const Taps taps[] = {
-        {spread(rows.taps.index, 3), spread(rows.taps.weight, 3), spread(rows.taps.inside, 3)},
-        {spread(columns.taps.index, 2), spread(columns.taps.weight, 2), spread(columns.taps.inside, 2)}};
-    const Var parts = weighted_rows(inner, taps, body.outside(pictures), dtype);
-    const Var value = largest ? maximum(so_far, reduce_max(parts, {0, 1})) : so_far + reduce_sum(parts, {0, 1});
-    const Var counts = logical_and(rows.counts, columns.counts);
-    return select(counts.rank() == 0 ? counts : unsqueeze(counts, {1, 2, 3}), value, so_far);
-  };
-
   Var y;
-  Body body;
   if (ratio > 0) {
-    const Var numbers = iota(n.graph, DType::i64, Shape{ratio * ratio}, 0);
-    const Var so_far = body.argument(nothing.type()), sample = body.argument({DType::i64, {}});
-    const GraphPtr turns = body.answering({turn(body, sample, so_far)});
-    y = scan(turns, std::vector<Var>{nothing}, std::vector<Var>{numbers}, body.captured()).front();
+    y = pooled_by_region(n, r, ratio);
+    if (!r.picture.channels_first) y = transpose(y, {0, 3, 1, 2});
   } else {
-    // As many turns as the region that wants most has samples.
-    const Var turns = across * most(vertical);
-    const Var sample = body.argument({DType::i64, {}}), so_far = body.argument(nothing.type());
-    const Var last = body.outside(turns);
-    const GraphPtr one = body.answering({sample + 1.0, turn(body, sample, so_far)});
-    Body condition;
-    const Var at = condition.argument({DType::i64, {}});
-    condition.argument(nothing.type());
-    std::vector<Var> limits;
-    for (const Var& captured : body.captured()) limits.push_back(condition.argument(captured.type()));
-    const Var limit = last.graph->constant(last.id) != nullptr ? condition.outside(turns) : limits.front();
-    const GraphPtr goes_on = condition.answering({lt(at, limit)});
-    y = while_loop(goes_on, one, std::vector<Var>{number_of(n.graph, 0), nothing}, body.captured()).back();
+    y = pooled_by_sample(n, r);
+    y = transpose(y, r.picture.channels_first ? Ints{1, 0, 2, 3} : Ints{0, 3, 1, 2});
   }
-  const Var samples = vertical.samples * horizontal.samples, counted = gt(samples, 0.0);
-  const auto per_region = [](Var each) { return each.rank() == 0 ? each : unsqueeze(each, {1, 2, 3}); };
-  if (largest) y = select(per_region(counted), y, number(y, 0));
-  if (!largest) y = y / cast(per_region(maximum(samples, 1.0)), dtype);
-  return {cast(transpose(y, {0, 3, 1, 2}), x.dtype())};
+  return {cast(y, x.dtype())};
 }
 
 // [center 0, center 1, size 0, size 1] as corners. A box of less than no size is as one of none: it covers nothing.

@@ -137,8 +137,18 @@ Var interpolated(Node n, const Resizing& how, std::span<const Line> lines, Var x
       x = cast(x, dtype_info(dtype).compute);
     }
   }
-  // Rows are cheaper to gather than elements: the last axis goes first, while there is less to do.
-  for (std::size_t i = lines.size(); i-- > 0;) x = n.settled(resized(n, how, lines[i], x));
+  // Rows are cheaper to gather than elements, so the last axis goes when there is least to do: behind those that shrink
+  // and before those that grow.
+  std::vector<Line> order;
+  for (const Line& line : lines) {
+    const std::optional<double> scale = known(line.scale);
+    if (scale && *scale < 1) order.push_back(line);
+  }
+  for (std::size_t i = lines.size(); i-- > 0;) {
+    const std::optional<double> scale = known(lines[i].scale);
+    if (!scale || *scale >= 1) order.push_back(lines[i]);
+  }
+  for (const Line& line : order) x = n.settled(resized(n, how, line, x));
   if (x.dtype() != dtype && !is_floating(dtype)) x = round(x);
   return cast(x, dtype);
 }

@@ -81,7 +81,7 @@ Results grid_sample(Node n) {
   if (spatial < 1 || spatial > 3) n.unsupported("GridSample of " + x.shape().str());
   if (grid.rank() != x.rank() || (grid.shape().at(-1) != spatial && grid.shape().at(-1) != kUnknown))
     n.invalid("a grid " + grid.shape().str() + " over " + x.shape().str());
-  const Picture picture = picture_of(n, x);
+  const Picture picture = picture_of(n, x, how.padding == "zeros" ? Outside::zero : Outside::never_read);
   std::vector<Taps> taps;
   for (int d = 0; d < spatial; ++d) {
     const Var extent = picture.extents[static_cast<std::size_t>(d)], length = cast(extent, grid.dtype());
@@ -90,8 +90,11 @@ Results grid_sample(Node n) {
     const Var part = component(grid, spatial - 1 - d) + 1.0;
     taps.push_back(taps_of(how, side, how.align_corners ? part / 2.0 * side.last : (part * length - 1.0) / 2.0));
   }
-  Ints ones(static_cast<std::size_t>(spatial)), order{0, spatial + 1};
-  for (int d = 0; d < spatial; ++d) ones[static_cast<std::size_t>(d)] = order.emplace_back(d + 1);
+  Ints ones, order = picture.channels_first ? Ints{1, 0} : Ints{0, spatial + 1};
+  for (int d = 0; d < spatial; ++d) {
+    ones.push_back(d + 1);
+    order.push_back(d + (picture.channels_first ? 2 : 1));
+  }
   const Var pictures = unsqueeze(count_up(n, extent_of(x, 0), DType::i64), ones);
   DType dtype = x.dtype();
   if (how.mode != "nearest")
@@ -168,7 +171,7 @@ Results deform_conv(Node n) {
   const std::int64_t channels = x.shape()[1] / d.offset_groups;
   Ints by_group{kUnknown, channels};
   for (int i = 2; i < x.rank(); ++i) by_group.push_back(kept(x.shape()[i], i));
-  const Picture picture = picture_of(n, reshaped(x, by_group));
+  const Picture picture = picture_of(n, reshaped(x, by_group), Outside::zero);
 
   const Var offset = widened(n.in(2));
   const std::int64_t batch = kept(offset.shape()[0], 0);
@@ -200,7 +203,7 @@ Results deform_conv(Node n) {
   const Var position = body.argument(slice_of(numbers));
   const Var offsets = body.argument(slice_of(moved));  // [k, N, offset groups, out]
   const Var factor = body.argument(slice_of(mask));
-  Picture inner{body.outside(picture.rows), {}};
+  Picture inner{body.outside(picture.places), picture.channels_first, body.outside(picture.nowhere), {}};
   for (const Var& extent : picture.extents) inner.extents.push_back(body.outside(extent));
   std::vector<Taps> taps(static_cast<std::size_t>(rank));
   Var rest = position;
@@ -214,12 +217,14 @@ Results deform_conv(Node n) {
     taps[k] = linear_taps(at, inner.extents[k]);
   }
   const DType dtype = dtype_info(x.dtype()).compute;
-  const Var read = sampled(inner, taps, body.outside(pictures), dtype) * unsqueeze(cast(factor, dtype), {3});
+  const Var weighed = cast(picture.channels_first ? factor : unsqueeze(factor, {3}), dtype);
+  const Var read = sampled(inner, taps, body.outside(pictures), dtype) * weighed;
   const GraphPtr turn = body.answering({cast(read, x.dtype())});
   const Var columns = scan(turn, {}, std::vector<Var>{numbers, moved, mask}, body.captured()).front();
 
   const std::int64_t per_group = weight.shape()[1] * d.positions, outputs = weight.shape()[0];
-  const Var by_channel = transpose(columns, {1, 2, 4, 0, 3});  // [N, offset groups, channels, positions, out]
+  // [N, offset groups, channels, positions, out]
+  const Var by_channel = transpose(columns, picture.channels_first ? Ints{2, 3, 1, 0, 4} : Ints{1, 2, 4, 0, 3});
   const Var grouped = reshaped(by_channel, {kept(by_channel.shape()[0], 0), d.groups, per_group, kUnknown});
   const Var product = matmul(reshape(weight, Shape{d.groups, outputs / d.groups, per_group}), grouped);
   std::vector<Var> shape{extent_of(x, 0), number_of(n.graph, outputs)};

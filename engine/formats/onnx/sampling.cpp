@@ -1,5 +1,6 @@
 #include "engine/formats/onnx/sampling.h"
 
+#include <algorithm>
 #include <numeric>
 
 namespace ml::onnx {
@@ -18,15 +19,32 @@ Var cubic_filter(Var distance, double a) {
   return select(le(d, 1.0), inner, select(lt(d, 2.0), outer, number(d, 0)));
 }
 
-Picture picture_of(const NodeContext& n, Var x) {
-  Picture picture;
-  Ints order{0};
+Picture picture_of(const NodeContext& n, Var x, Outside outside) {
+  constexpr std::int64_t kFew = 64;
+  const std::int64_t channels = x.shape()[1];
+  Picture picture{x, channels != kUnknown && channels <= kFew, {}, {}};
+  Ints order{0, 1};
   for (int axis = 2; axis < x.rank(); ++axis) {
     order.push_back(axis);
     picture.extents.push_back(extent_of(x, axis));
   }
-  order.push_back(1);
-  picture.rows = n.settled(reshaped(transpose(x, order), {kUnknown, kept(x.shape()[1], x.rank() - 1)}));
+  if (picture.channels_first) {
+    std::swap(order[0], order[1]);
+    if (x.shape()[0] != 1) x = transpose(x, order);
+    picture.places = reshaped(x, {channels, kUnknown});
+  } else {
+    std::rotate(order.begin() + 1, order.begin() + 2, order.end());
+    picture.places = reshaped(transpose(x, order), {kUnknown, kept(channels, x.rank() - 1)});
+  }
+  picture.places = n.settled(picture.places);
+  if (outside == Outside::zero) {
+    const int axis = picture.channels_first ? 1 : 0;
+    const Var one = number_of(n.graph, 1), other = extent_of(picture.places, 1 - axis);
+    const Var zero =
+        filled(n, number(x, 0), vector_of(axis == 0 ? std::vector<Var>{one, other} : std::vector<Var>{other, one}));
+    picture.nowhere = n.settled(extent_of(picture.places, axis));
+    picture.places = n.settled(concat(std::vector<Var>{picture.places, zero}, axis));
+  }
   return picture;
 }
 
@@ -40,9 +58,9 @@ Taps linear_taps(Var at, Var extent) {
           logical_and(ge(place, 0.0), le(place, last))};
 }
 
-Var weighted_rows(const Picture& picture, std::span<const Taps> taps, Var pictures, DType dtype) {
+Var weighted_places(const Picture& picture, std::span<const Taps> taps, Var pictures, DType dtype) {
   const auto rank = static_cast<std::int64_t>(taps.size());
-  Var row = pictures, weight, inside;
+  Var place = pictures, weight, inside;
   for (std::int64_t d = 0; d < rank; ++d) {
     Ints others;  // the taps of the other dimensions
     for (std::int64_t i = 0; i < rank; ++i) {
@@ -50,21 +68,21 @@ Var weighted_rows(const Picture& picture, std::span<const Taps> taps, Var pictur
     }
     const auto spread = [&](Var x) { return others.empty() ? x : unsqueeze(x, others); };
     const Taps& along = taps[static_cast<std::size_t>(d)];
-    row = row * picture.extents[static_cast<std::size_t>(d)] + spread(along.index);
+    place = place * picture.extents[static_cast<std::size_t>(d)] + spread(along.index);
     if (along.weight) weight = weight ? weight * spread(along.weight) : spread(along.weight);
     if (along.inside) inside = inside ? logical_and(inside, spread(along.inside)) : spread(along.inside);
   }
-  Var values = cast(gather(picture.rows, row, 0), dtype);
-  const auto per_row = [&](Var x) { return unsqueeze(x, {x.rank()}); };
-  // What is outside counts as zero even where the row that stands for it is infinite.
-  if (inside) values = select(per_row(inside), values, number(values, 0));
-  return weight ? values * per_row(cast(weight, dtype)) : values;
+  if (inside) place = select(inside, place, picture.nowhere);
+  const Var values = cast(gather(picture.places, place, picture.channels_first ? 1 : 0), dtype);
+  if (!weight) return values;
+  weight = cast(weight, dtype);
+  return values * (picture.channels_first ? weight : unsqueeze(weight, {weight.rank()}));
 }
 
 Var sampled(const Picture& picture, std::span<const Taps> taps, Var pictures, DType dtype) {
   Ints axes(taps.size());
-  std::iota(axes.begin(), axes.end(), 0);
-  return reduce_sum(weighted_rows(picture, taps, pictures, dtype), axes);
+  std::iota(axes.begin(), axes.end(), picture.channels_first ? 1 : 0);
+  return reduce_sum(weighted_places(picture, taps, pictures, dtype), axes);
 }
 
 }  // namespace ml::onnx

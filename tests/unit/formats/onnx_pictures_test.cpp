@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <random>
 
 #include "tests/unit/formats/onnx_refusals.h"
 
@@ -240,6 +241,41 @@ TEST(OnnxPictures, ResizeLeavesAxesAloneThatKeepTheirExtent) {
   const std::vector<HostTensor> results = run(imported, {floats({2, 3, 8, 8}, picture)});
   EXPECT_EQ(results[0].shape, (Shape{2, 3, 16, 20}));
   for (const float value : floats_of(results[0])) ASSERT_NEAR(value, 1.5f, 1e-6f);
+}
+
+// With whole offsets a deformable convolution is a plain one of a picture that is moved.
+TEST(OnnxPictures, DeformConvMovesWholePositions) {
+  std::mt19937 random(7);
+  for (const int channels : {6, 140}) {
+    Model plain = empty_model(22), deformed = empty_model(22);
+    for (Model* model : {&plain, &deformed}) {
+      auto& graph = *model->mutable_graph();
+      add_value(graph.mutable_input(), "x", {2, channels, 7, 8});
+      add_value(graph.mutable_input(), "w", {4, channels / 2, 3, 2});
+      if (model == &deformed) add_value(graph.mutable_input(), "offset", {2, 2 * 3 * 2 * 2, 5, 7});
+      auto& node = model == &plain ? add_node(graph, "Conv", {"x", "w"}, {"y"})
+                                   : add_node(graph, "DeformConv", {"x", "w", "offset"}, {"y"});
+      set(node, "group", 2);
+      if (model == &deformed) set(node, "offset_group", 2);
+      graph.add_output()->set_name("y");
+    }
+    std::uniform_real_distribution<float> number(-1, 1);
+    std::vector<float> x(static_cast<std::size_t>(2 * channels * 7 * 8)),
+        w(static_cast<std::size_t>(4 * channels / 2 * 6));
+    for (float& value : x) value = number(random);
+    for (float& value : w) value = number(random);
+    // One down: the last row reads beyond the picture, as in one with a row of zeros at its end.
+    std::vector<float> offset(2 * 24 * 35);
+    for (std::size_t i = 0; i < offset.size(); ++i) offset[i] = i / 35 % 2 == 0 ? 1.0f : 0.0f;
+    std::vector<float> moved(x.size(), 0.0f);
+    for (std::size_t i = 0; i + 8 < x.size(); ++i) moved[i] = i % 56 < 48 ? x[i + 8] : 0.0f;
+    const Shape shape{2, channels, 7, 8}, weights{4, channels / 2, 3, 2};
+    const auto wanted = floats_of(run(import_proto(plain), {floats(shape, moved), floats(weights, w)})[0]);
+    const auto got = floats_of(
+        run(import_proto(deformed), {floats(shape, x), floats(weights, w), floats({2, 24, 5, 7}, offset)})[0]);
+    ASSERT_EQ(got.size(), wanted.size());
+    for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 1e-4) << channels << " channels, " << i;
+  }
 }
 
 }  // namespace
