@@ -83,8 +83,8 @@ class Cpu(unittest.TestCase):
 
     def test_arguments_that_mean_nothing_are_refused(self):
         for arguments, message in (
-            (["--threads", "0"], "--threads 0: each must be a number from 1 to"),
-            (["--batch", "1,x"], "--batch 1,x: each must be a number from 1 to"),
+            (["--threads", "0"], "--threads: each must be a number from 1 to"),
+            (["--batch", "1,x"], "--batch: each must be a number from 1 to"),
             (["--frobnicate", "1"], "--frobnicate: unknown"),
             (["--rounds"], "--rounds: unknown, or its value is missing"),
         ):

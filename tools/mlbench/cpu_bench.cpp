@@ -48,8 +48,9 @@ std::vector<int> numbers(const std::string& option, const std::string& list, int
     int value = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
     if (error != std::errc() || end != part.data() + part.size() || value < least || value > most)
-      throw Error(Code::invalid_argument, option + " " + list + ": each must be a number from " +
-                                              std::to_string(least) + " to " + std::to_string(most));
+      throw Error(Code::invalid_argument,
+                  option + ": each must be a number from " + std::to_string(least) + " to " + std::to_string(most),
+                  list);
     values.push_back(value);
   }
   return values;
@@ -157,12 +158,12 @@ class CpuBench {
 
   std::string file(const std::string& name) const { return settings_.folder + "/" + name; }
   std::string model_file(const std::string& model) const {
-    const std::string path = file(model + ".onnx");
+    std::string path = file(model + ".onnx");
     if (!std::filesystem::exists(path)) ask_models({"write", model, path});
     return path;
   }
   std::string inputs_file(const std::string& model, int batch) const {
-    const std::string path = file(model + "." + std::to_string(batch) + ".inputs");
+    std::string path = file(model + "." + std::to_string(batch) + ".inputs");
     ask_models({"inputs", model, std::to_string(batch), path});
     return path;
   }

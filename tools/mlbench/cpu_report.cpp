@@ -20,6 +20,11 @@ namespace {
   return line;
 }
 
+std::string joined(std::string text, const char* key, const std::string& value) {
+  text += key;
+  return text += value;
+}
+
 // All peers that took part somewhere.
 template <class Result, class Map>
 std::set<std::string> peers_of(const std::vector<Result>& results, Map Result::*by_name) {
@@ -129,7 +134,7 @@ void print(const CaseResult& result) {
   print(Figure{"cpu.work", config + " stat=moved", result.work.bytes / 1e6, "MB at the least", "", 0});
   print(Figure{"cpu.idle", config, 100 * result.idle, "% of a CPU used by those who wait", "", 0});
   for (const auto& [name, apart] : result.apart)
-    print(Figure{"cpu.values", config + " against=" + name, apart, "of the largest element", "", 0});
+    print(Figure{"cpu.values", joined(config, " against=", name), apart, "of the largest element", "", 0});
 }
 
 void print(const LoadResult& result) {
@@ -147,7 +152,7 @@ void print(const LoadResult& result) {
   all("cpu.load", " stat=library", "s", &LoadResult::Times::library);
   all("cpu.load", " stat=peak", "MB", &LoadResult::Times::peak_mb);
   for (const auto& [name, times] : result.times)
-    print(Figure{"cpu.cold", config + " of=" + name, 100 * times.evicted, "% of its files not cached", "", 0});
+    print(Figure{"cpu.cold", joined(config, " of=", name), 100 * times.evicted, "% of its files not cached", "", 0});
 }
 
 void print_means(const std::vector<CaseResult>& results) {
@@ -155,7 +160,8 @@ void print_means(const std::vector<CaseResult>& results) {
   for (const CaseResult& result : results) groups.emplace(result.threads, result.batch);
   for (const std::string& peer : peers_of(results, &CaseResult::latency)) {
     const auto figure = [&](const std::string& config, auto fits) {
-      print(Figure{"cpu.mean", config + " stat=p50 against=" + peer, mean_ratio(results, peer, fits), "ratio", "", 0});
+      print(Figure{"cpu.mean", joined(config, " stat=p50 against=", peer), mean_ratio(results, peer, fits), "ratio", "",
+                   0});
     };
     for (const auto& [threads, batch] : groups) {
       figure("batch=" + std::to_string(batch) + " threads=" + std::to_string(threads),

@@ -28,6 +28,7 @@ PeerProcess::PeerProcess(std::vector<std::string> arguments) : name_(arguments[0
   to_ = fdopen(input[1], "w");
   from_ = fdopen(output[0], "r");
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   posix_spawn_file_actions_t files;

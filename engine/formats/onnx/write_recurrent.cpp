@@ -61,7 +61,7 @@ std::string pick(Writer& w, DType dtype, std::int64_t directions, std::int64_t r
 }
 
 std::string zeros(Writer& w, DType dtype, const Shape& shape) { return w.tensor(*make_splat(dtype, shape, 0)); }
-std::string concat(Writer& w, std::vector<std::string> parts) {
+std::string concat(Writer& w, const std::vector<std::string>& parts) {
   return w.add("Concat", parts, {{"axis", std::int64_t{1}}});
 }
 std::string reshape(Writer& w, const std::string& x, const Ints& dims) {

@@ -106,6 +106,7 @@ std::string table_of(const std::vector<std::unique_ptr<Times>>& steps, double ru
     inside += step->seconds;
   }
   std::vector<Times> kernels;
+  kernels.reserve(by_kernel.size());
   for (const auto& [name, sum] : by_kernel) kernels.push_back(sum);
   std::ranges::sort(kernels, std::ranges::greater{}, &Times::seconds);
   const auto row = [&](const std::string& name, double launches, double seconds, double flops) {
@@ -120,6 +121,7 @@ std::string table_of(const std::vector<std::unique_ptr<Times>>& steps, double ru
 
 std::string slowest(const std::vector<std::unique_ptr<Times>>& steps, double runs) {
   std::vector<const Times*> order;
+  order.reserve(steps.size());
   for (const auto& step : steps) order.push_back(step.get());
   std::ranges::sort(order, std::ranges::greater{}, &Times::seconds);
   std::string out = "| ms | GFLOP/s | step | kernel |\n|---|---|---|---|\n";

@@ -11,7 +11,7 @@
 namespace ml::bench {
 namespace {
 
-constexpr std::int64_t kWidth = 768, kHeads = 12, kLayers = 12;
+constexpr std::int64_t kHeads = 12, kHeadWidth = 64, kWidth = kHeads * kHeadWidth, kLayers = 12;
 
 // Indices as exporters write positions: a constant [1, count].
 Var positions(Layers& layers, std::int64_t count) {
@@ -29,7 +29,7 @@ Var bert_layer(Layers& layers, Var x, Var mask) {
   const Var query = split_heads(layers.linear(x, kWidth), kHeads);
   const Var key = split_heads(layers.linear(x, kWidth), kHeads);
   const Var value = split_heads(layers.linear(x, kWidth), kHeads);
-  const Var scores = matmul(query, transpose(key, {0, 1, 3, 2})) / std::sqrt(static_cast<double>(kWidth / kHeads));
+  const Var scores = matmul(query, transpose(key, {0, 1, 3, 2})) / std::sqrt(static_cast<double>(kHeadWidth));
   const Var context = merge_heads(matmul(softmax(scores + mask), value));
   x = layers.layer_norm(layers.linear(context, kWidth) + x, 1e-12);
   const Var hidden = gelu_by_erf(layers.linear(x, 4 * kWidth, 2));
@@ -72,7 +72,7 @@ Var gpt2_attention(Layers& layers, Var x, const Cache& past, Cache& present) {
     const Var keys[] = {past.key, present.key}, values[] = {past.value, present.value};
     present = {concat(keys, 2), concat(values, 2)};
   }
-  Var scores = matmul(query, transpose(present.key, {0, 1, 3, 2})) / std::sqrt(static_cast<double>(kWidth / kHeads));
+  Var scores = matmul(query, transpose(present.key, {0, 1, 3, 2})) / std::sqrt(static_cast<double>(kHeadWidth));
   if (tokens > 1) {
     scores =
         select(causal(layers, tokens), scores, scalar(layers.graph, DType::f32, std::numeric_limits<float>::lowest()));
@@ -115,8 +115,8 @@ Graph build_gpt2(std::int64_t past, std::int64_t tokens) {
     Cache before;
     if (past != 0) {
       const std::string name = "past_key_values." + std::to_string(i);
-      before.key = layers.input(name + ".key", DType::f32, {kHeads, past, kWidth / kHeads});
-      before.value = layers.input(name + ".value", DType::f32, {kHeads, past, kWidth / kHeads});
+      before.key = layers.input(name + ".key", DType::f32, {kHeads, past, kHeadWidth});
+      before.value = layers.input(name + ".value", DType::f32, {kHeads, past, kHeadWidth});
     }
     Cache& present = presents[static_cast<std::size_t>(i)];
     x = x + gpt2_attention(layers, layers.layer_norm(x, 1e-5), before, present);
