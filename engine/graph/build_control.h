@@ -31,5 +31,7 @@ std::vector<Var> scan(const Turn& turn, std::span<const Var> carried, std::span<
 
 // One kernel of element-wise nodes and constants, with at most one reduction, which is last. Passes make it.
 std::vector<Var> fused(GraphPtr body, std::span<const Var> inputs);
+// A convolution or product with what is done to each element of its result (ops/fused_contraction.h). Passes make it.
+Var fused_contraction(GraphPtr body, std::span<const Var> inputs);
 
 }  // namespace ml

@@ -19,7 +19,7 @@ Graph simplify(const Graph& graph, const Evaluate& evaluate) {
 
 // Decomposing comes before folding: constants appear in decompositions, and composites of constants fold as primitives.
 Graph lower(const Graph& graph, const Target& target, const Evaluate& evaluate) {
-  const Graph clean = cleaned(folded(decompose(graph, target.keep), evaluate));
+  const Graph clean = cleaned(folded(decompose(join_epilogues(graph, target.keep), target.keep), evaluate));
   return target.runs_fused ? fuse(clean) : clean;
 }
 

@@ -24,6 +24,28 @@ passes::DimOrder order_of(const Shape& shape, const Layout& layout) {
   return order;
 }
 
+// The first row that takes a row-major request, or would in the layouts that it prefers, which the request has then.
+const Implementation* row_for(const Device& device, KernelRequest& request) {
+  for (const Implementation& row : device.implementations()) {
+    if (row.op != request.op.name) continue;
+    const char* const why = row.refuse == nullptr ? nullptr : row.refuse(request);
+    if (why != nullptr && (why != refusal::kLayout || row.prefer == nullptr)) continue;
+    if (row.prefer == nullptr) return &row;
+    std::vector<Layout> inputs(request.inputs.size()), outputs(request.outputs.size());
+    row.prefer(request, inputs, outputs);
+    KernelRequest wanted = request;
+    for (std::size_t i = 0; i < inputs.size(); ++i) wanted.inputs[i].layout = inputs[i];
+    for (std::size_t i = 0; i < outputs.size(); ++i) wanted.outputs[i].layout = outputs[i];
+    if (row.refuse == nullptr || row.refuse(wanted) == nullptr) {
+      request.inputs = std::move(wanted.inputs);
+      request.outputs = std::move(wanted.outputs);
+      return &row;
+    }
+    if (why == nullptr) return &row;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 KernelRequest request_for(const Graph& graph, const Node& node, std::span<const std::uint32_t> uses,
@@ -55,21 +77,12 @@ passes::Prefer preferred_orders(const Device& device) {
       if (graph.type(node.output(i)).shape.elements() == 0) return std::nullopt;  // it does not run
     }
     KernelRequest request = request_for(graph, node, std::vector<std::uint32_t>(graph.values().size(), 1));
-    if (!implements(device, request)) return std::nullopt;
-    const Implementation& row = choose(device, request);
-    if (row.prefer == nullptr) return std::nullopt;
-    std::vector<Layout> inputs(request.inputs.size()), outputs(request.outputs.size());
-    row.prefer(request, inputs, outputs);
+    const Implementation* row = row_for(device, request);
+    if (row == nullptr || row->prefer == nullptr) return std::nullopt;
     passes::PreferredOrders orders;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      orders.inputs.push_back(order_of(request.inputs[i].type.shape, inputs[i]));
-      request.inputs[i].layout = inputs[i];
-    }
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      orders.outputs.push_back(order_of(request.outputs[i].type.shape, outputs[i]));
-      request.outputs[i].layout = outputs[i];
-    }
-    if (row.refuse != nullptr && row.refuse(request) != nullptr) return std::nullopt;
+    for (const Operand& operand : request.inputs) orders.inputs.push_back(order_of(operand.type.shape, operand.layout));
+    for (const Operand& operand : request.outputs)
+      orders.outputs.push_back(order_of(operand.type.shape, operand.layout));
     return orders;
   };
 }
@@ -84,7 +97,8 @@ passes::KeepRule keep_what_runs_on(const Device& device) {
     // Only a choice between outputs needs to know which are read.
     const std::vector<std::uint32_t> uses =
         node.output_count > 1 ? use_counts(graph) : std::vector<std::uint32_t>(graph.values().size(), 1);
-    return implements(device, request_for(graph, node, uses));
+    KernelRequest request = request_for(graph, node, uses);
+    return row_for(device, request) != nullptr;
   };
 }
 

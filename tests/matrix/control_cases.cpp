@@ -1,4 +1,5 @@
 #include "engine/graph/build_control.h"
+#include "engine/graph/build_nn.h"
 #include "tests/matrix/control.h"
 #include "tests/matrix/sample.h"
 
@@ -203,13 +204,36 @@ std::vector<OpSamples> fused_samples() {
   const auto sample = [&](const char* label, const Shape& a, const Shape& b, const std::function<Vars(Given)>& build) {
     return Sample{label, {{a, Fill::exact}, {b, Fill::exact}}, fusing({a, b}, build)};
   };
-  return {{"fused",
-           {sample("scalars", kScalar, kScalar, chain), sample("empty", kEmpty, kEmpty, chain),
-            sample("odd", kOdd, kOdd, chain), sample("repeated", kOdd, {5, 1}, chain),
-            sample("two results", kOdd, {7}, two_results), sample("sum", kOdd, kOdd, summed),
-            sample("sum of nothing", kEmpty, kEmpty, summed), sample("columns", kOdd, kOdd, columns),
-            sample("large", kLarge, kLarge, chain), sample("large rows", kLarge, {263}, summed),
-            sample("large columns", kLarge, {257, 1}, columns)}}};
+  // Constant weights make it a kernel, and the matrix makes each input a constant in turn.
+  const auto contraction = [&](const char* label, const std::vector<Shape>& shapes,
+                               const std::function<Vars(Given)>& build) {
+    Sample made{label, {}, fusing(shapes, build)};
+    for (const Shape& shape : shapes) made.inputs.push_back({shape, Fill::exact});
+    return made;
+  };
+  const auto convolved = [](Given x) {
+    return convolution(x[0], x[1], Var{}, {{1, 1}, {1, 1}, {1, 1}, {1, 1}}, x[0].shape()[1] / x[1].shape()[1]);
+  };
+  const auto product = [](Given x) -> Vars { return {relu(matmul(x[0], x[1]) + x[2])}; };
+  const auto ended = [convolved](Given x) -> Vars { return {minimum(convolved(x) + x[2], x[3])}; };
+  const auto limited = [convolved](Given x) -> Vars { return {relu(convolved(x) + x[2] + x[3])}; };
+  std::vector<OpSamples> all{{"fused",
+                              {sample("scalars", kScalar, kScalar, chain), sample("empty", kEmpty, kEmpty, chain),
+                               sample("odd", kOdd, kOdd, chain), sample("repeated", kOdd, {5, 1}, chain),
+                               sample("two results", kOdd, {7}, two_results), sample("sum", kOdd, kOdd, summed),
+                               sample("sum of nothing", kEmpty, kEmpty, summed), sample("columns", kOdd, kOdd, columns),
+                               sample("large", kLarge, kLarge, chain), sample("large rows", kLarge, {263}, summed),
+                               sample("large columns", kLarge, {257, 1}, columns)}}};
+  all.push_back(
+      {"fused_contraction",
+       {contraction("a product", {{3, 5}, {5, 7}, {7}}, product),
+        contraction("a large product", {{33, 70}, {70, 130}, {130}}, product),
+        contraction("products", {{2, 3, 5}, {5, 7}, {1, 7}}, product),
+        contraction("no rows", {{0, 5}, {5, 7}, {7}}, product),
+        contraction("a convolution", {{2, 3, 5, 6}, {4, 3, 3, 3}, {4, 1, 1}, {2, 4, 5, 6}}, limited),
+        contraction("a convolution and more", {{1, 3, 5, 6}, {4, 3, 3, 3}, {1, 4, 5, 6}, {1, 4, 5, 6}}, ended),
+        contraction("each channel by itself", {{1, 8, 5, 6}, {8, 1, 3, 3}, {8, 1, 1}, {1, 8, 5, 6}}, limited)}});
+  return all;
 }
 
 }  // namespace ml::test

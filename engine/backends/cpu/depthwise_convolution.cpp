@@ -9,6 +9,7 @@
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/partition.h"
 #include "engine/backends/cpu/targets.h"
@@ -108,7 +109,6 @@ void run_depthwise(const DepthwiseRun& run) {
       run.y[result * run.channels + channel] = sum;
     }
   }
-  if (run.epilogue->then != nullptr) run.epilogue->then(run.y, run.y, nullptr, nullptr, run.results * run.channels);
 }
 
 }  // namespace ml::cpu::HWY_NAMESPACE
@@ -125,8 +125,9 @@ constexpr std::int64_t kMostTaps = 64;
 
 class DepthwiseConvolution final : public Kernel {
  public:
-  DepthwiseConvolution(const KernelRequest& node, PackCache& packs) : run_(HWY_DYNAMIC_DISPATCH(run_depthwise)) {
-    const ConvolutionRequest request(node);
+  DepthwiseConvolution(const ContractionRequest& whole, PackCache& packs)
+      : run_(HWY_DYNAMIC_DISPATCH(run_depthwise)), epilogue_(whole) {
+    const ConvolutionRequest request(whole.contraction());
     const Lines lines =
         lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
     down_ = lines.line[1];
@@ -141,8 +142,7 @@ class DepthwiseConvolution final : public Kernel {
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan) const override {
     const auto* const x = data_of<float>(inputs[0]);
     auto* const y = data_of<float>(outputs[0]);
-    Epilogue epilogue;
-    if (inputs.size() == 3) epilogue.bias = data_of<float>(inputs[2]);
+    const KeptEpilogue::Launch epilogue = epilogue_.launch(inputs, outputs);
     cpu_stream(stream).pool().parallel_for(parts_, [&](std::int64_t part) {
       const Range lines = range_of(lines_, parts_, part);
       for (std::int64_t line = lines.begin; line < lines.end; ++line) run_line(x, y, line, epilogue);
@@ -166,7 +166,7 @@ class DepthwiseConvolution final : public Kernel {
     });
   }
 
-  void run_line(const float* x, float* y, std::int64_t index, const Epilogue& epilogue) const {
+  void run_line(const float* x, float* y, std::int64_t index, const KeptEpilogue::Launch& epilogue) const {
     const std::int64_t image = index / down_.count, line = index % down_.count;
     y += index * across_.count * channels_;
     // Results whose whole window lies inside, and before and behind them each with the taps that it has.
@@ -182,7 +182,7 @@ class DepthwiseConvolution final : public Kernel {
   }
 
   void run_results(const float* x, float* y, std::int64_t image, std::int64_t line, Range columns,
-                   const Epilogue& epilogue) const {
+                   const KeptEpilogue::Launch& epilogue) const {
     const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
     std::ptrdiff_t taps[kMostTaps];
     const float* weights[kMostTaps];
@@ -197,20 +197,26 @@ class DepthwiseConvolution final : public Kernel {
       }
     }
     const bool any = count != 0;
+    float* const out = y + columns.begin * channels_;
+    const RowsEpilogue end(epilogue, &out, 1, 0);
     run_({any ? x + ((image * down_.extent + y0) * across_.extent + x0) * channels_ : x, taps, weights, count,
-          across_.stride * channels_, y + columns.begin * channels_, static_cast<std::size_t>(columns.size()),
-          static_cast<std::size_t>(channels_), &epilogue});
+          across_.stride * channels_, out, static_cast<std::size_t>(columns.size()),
+          static_cast<std::size_t>(channels_), &end.get()});
   }
 
   void (*run_)(const DepthwiseRun&);
   Line down_, across_;
   std::int64_t channels_ = 0, lines_ = 0, parts_ = 1;
+  KeptEpilogue epilogue_;
   std::shared_ptr<const Buffer> packed_;
 };
 
 const char* refuse(const KernelRequest& node) {
   if (node.outputs[0].type.dtype != DType::f32) return refusal::kDType;
-  const ConvolutionRequest request(node);
+  const ContractionRequest whole(node);
+  if (const char* const why = whole.refuse("convolution"); why != nullptr && why != refusal::kLayout) return why;
+  const ConvolutionRequest request(whole.contraction());
+  if (whole.residual != ContractionRequest::kNone) return refusal::kAttribute;
   if (request.empty()) return refusal::kSize;
   if (request.w->constant == nullptr) return refusal::kOperand;
   if (request.spatial() > 2) return refusal::kRank;
@@ -218,20 +224,20 @@ const char* refuse(const KernelRequest& node) {
   if (request.groups != channels || request.y->type.shape[1] != channels) return refusal::kAttribute;
   const Shape& weight = request.w->type.shape;
   if (weight.elements() / weight[0] > kMostTaps) return refusal::kSize;
-  return lies_channels_last(*request.x) && lies_channels_last(*request.y) ? nullptr : refusal::kLayout;
+  const bool last = lies_channels_last(*request.x) && lies_channels_last(*request.y);
+  return last ? whole.refuse("convolution") : refusal::kLayout;
 }
 
 std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
-  return std::make_unique<DepthwiseConvolution>(request, packs);
+  return std::make_unique<DepthwiseConvolution>(ContractionRequest(request), packs);
 }
 
-constexpr Implementation kTable[] = {
-    {.op = "convolution",
-     .kernel = "depthwise_convolution",
-     .refuse = refuse,
-     .compile = compile,
-     .prefer = prefer_channels_last},
-};
+constexpr Implementation row(const char* op) {
+  return {
+      .op = op, .kernel = "depthwise_convolution", .refuse = refuse, .compile = compile, .prefer = prefer_contraction};
+}
+
+constexpr Implementation kTable[] = {row("convolution"), row("fused_contraction")};
 
 }  // namespace
 

@@ -99,9 +99,6 @@ HWY_NOINLINE void run_tile(const PanelRun& run) {
       finish(run, r, at, static_cast<std::size_t>(run.columns) - at, sum[r][v]);
     }
   }
-  if (run.epilogue == nullptr || run.epilogue->then == nullptr) return;
-  for (int r = 0; r < R; ++r)
-    run.epilogue->then(run.out[r], run.out[r], nullptr, nullptr, static_cast<std::size_t>(run.columns));
 }
 
 template <int R>

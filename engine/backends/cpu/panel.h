@@ -10,13 +10,12 @@
 
 namespace ml::cpu {
 
-// What becomes of a sum before it is written: f(sum + bias + residual), where f clamps and then calls `then`.
+// What becomes of a sum before it is written: clamp(sum + bias + residual).
 struct Epilogue {
   const float* bias = nullptr;             // of the panel's columns, or null
   const float* const* residual = nullptr;  // [count] rows that are added, or null
   bool clamps = false;
   float low = 0, high = 0;
-  void (*then)(void* out, const void* in, const void*, const void*, std::size_t n) = nullptr;  // in place; or null
 };
 
 struct PanelRun {

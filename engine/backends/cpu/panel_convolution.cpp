@@ -9,6 +9,7 @@
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/partition.h"
 
@@ -27,8 +28,8 @@ constexpr std::int64_t kLeastChannels = 4;
 
 class PanelConvolution final : public Kernel {
  public:
-  PanelConvolution(const KernelRequest& node, PackCache& packs) : kernel_(panel_kernel()) {
-    const ConvolutionRequest request(node);
+  PanelConvolution(const ContractionRequest& whole, PackCache& packs) : kernel_(panel_kernel()), epilogue_(whole) {
+    const ConvolutionRequest request(whole.contraction());
     lines_ = lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
     groups_ = request.groups;
     images_ = request.x->type.shape[0];
@@ -52,8 +53,14 @@ class PanelConvolution final : public Kernel {
         taps_ * depth_ * kernel_.width * panels_ * static_cast<std::int64_t>(sizeof(float));
     weights_stay_ = weight_bytes <= kCacheBytes;
     chunks_ = std::clamp<std::int64_t>(weight_bytes / panels_ / kChunkBytes + 1, 1, taps_);
+    // Sums that wait for further taps stand where the result will.
+    const bool once = weights_stay_ || chunks_ == 1;
+    if (once && whole.residual != ContractionRequest::kNone && whole.may_overwrite(whole.residual))
+      in_place_ = whole.residual;
     table_bytes_ = aligned_size(static_cast<std::size_t>(taps_ * kernel_.rows) * sizeof(const float*));
   }
+
+  bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
 
   std::size_t scratch_bytes() const override {
     return padded_bytes_ + table_bytes_ * static_cast<std::size_t>(parts());
@@ -70,8 +77,7 @@ class PanelConvolution final : public Kernel {
       pool.parallel_for(chunks, [&](std::int64_t chunk) { pad_lines(x, padded, range_of(lines, chunks, chunk)); });
       x = padded;
     }
-    const Launch launch{x, data_of<float>(outputs[0]), inputs.size() == 3 ? data_of<float>(inputs[2]) : nullptr,
-                        memory + padded_bytes_};
+    const Launch launch{x, data_of<float>(outputs[0]), epilogue_.launch(inputs, outputs), memory + padded_bytes_};
     pool.parallel_for(parts(), [&](std::int64_t part) { run_part(launch, part); });
   }
 
@@ -79,7 +85,7 @@ class PanelConvolution final : public Kernel {
   struct Launch {
     const float* x;
     float* y;
-    const float* bias;
+    KeptEpilogue::Launch epilogue;
     std::byte* tables;
   };
   // A tile of results of one image and group.
@@ -206,8 +212,7 @@ class PanelConvolution final : public Kernel {
     float* out[kMostRows];
     for (std::int64_t i = 0; i < tile.count; ++i)
       out[i] = launch.y + (tile.image * pixels_ + tile.first + i) * results_ + result;
-    Epilogue epilogue;
-    if (launch.bias != nullptr) epilogue.bias = launch.bias + result;
+    const RowsEpilogue epilogue(launch.epilogue, out, tile.count, result);
     const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
     const std::int64_t tap_floats = depth_ * kernel_.width;
     const std::int64_t first = ((tile.group * panels_ + panel) * taps_ + taps.begin) * tap_floats;
@@ -219,7 +224,7 @@ class PanelConvolution final : public Kernel {
                  out,
                  std::min(kernel_.width, width_ - column),
                  taps.begin != 0,
-                 taps.end == taps_ ? &epilogue : nullptr};
+                 taps.end == taps_ ? &epilogue.get() : nullptr};
     if (turn >= 0) {
       const std::int64_t from = first + taps.size() * tap_floats + turn * taps.size() * depth_ * kLineFloats;
       run.ahead = packed + from;
@@ -241,30 +246,32 @@ class PanelConvolution final : public Kernel {
   std::int64_t line_length_ = 0;  // with padding, where taps are joined
   std::size_t padded_bytes_ = 0, table_bytes_ = 0;
   std::vector<float> zeros_;
+  KeptEpilogue epilogue_;
+  std::size_t in_place_ = ContractionRequest::kNone;
   std::shared_ptr<const Buffer> packed_;
 };
 
 const char* refuse(const KernelRequest& node) {
   if (node.outputs[0].type.dtype != DType::f32) return refusal::kDType;
-  const ConvolutionRequest request(node);
+  const ContractionRequest whole(node);
+  if (const char* const why = whole.refuse("convolution"); why != nullptr && why != refusal::kLayout) return why;
+  const ConvolutionRequest request(whole.contraction());
   if (request.empty()) return refusal::kSize;
   if (request.w->constant == nullptr) return refusal::kOperand;
   if (request.x->type.shape[1] / request.groups < kLeastChannels && request.groups > 1) return refusal::kSize;
   const bool last = lies_channels_last(*request.x) && lies_channels_last(*request.y);
-  return last ? nullptr : refusal::kLayout;
+  return last ? whole.refuse("convolution") : refusal::kLayout;
 }
 
 std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
-  return std::make_unique<PanelConvolution>(request, packs);
+  return std::make_unique<PanelConvolution>(ContractionRequest(request), packs);
 }
 
-constexpr Implementation kTable[] = {
-    {.op = "convolution",
-     .kernel = "panel_convolution",
-     .refuse = refuse,
-     .compile = compile,
-     .prefer = prefer_channels_last},
-};
+constexpr Implementation row(const char* op) {
+  return {.op = op, .kernel = "panel_convolution", .refuse = refuse, .compile = compile, .prefer = prefer_contraction};
+}
+
+constexpr Implementation kTable[] = {row("convolution"), row("fused_contraction")};
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 // The rows of all batches are one tall matrix. It is cut into blocks of rows that stay in the second-level cache and
 // runs of panels; a part walks its panels one after the other over a block, so that each is read from memory once.
 #include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/matmul_shape.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/partition.h"
@@ -15,7 +16,8 @@ constexpr std::int64_t kBlockBytes = 512 * 1024;  // of the left operand
 
 class PanelMatmul final : public Kernel {
  public:
-  PanelMatmul(const KernelRequest& request, PackCache& packs) : shape_(request), kernel_(panel_kernel()) {
+  PanelMatmul(const ContractionRequest& request, PackCache& packs)
+      : shape_(request.contraction()), kernel_(panel_kernel()), epilogue_(request) {
     rows_ = shape_.m * static_cast<std::int64_t>(shape_.batches.size());
     panels_ = kernel_.panels(shape_.n);
     const std::int64_t row_bytes = shape_.k * static_cast<std::int64_t>(sizeof(float));
@@ -26,17 +28,23 @@ class PanelMatmul final : public Kernel {
     const std::int64_t wanted = part_count(flops, kFlopsPerPart, 64);
     panel_parts_ = std::min(wanted, panels_);
     row_parts_ = std::min(std::max<std::int64_t>(wanted / panel_parts_, 1), tiles);
-    packed_ = pack(*request.inputs[1].constant, packs);
+    packed_ = pack(*request.contraction().inputs[1].constant, packs);
+    if (request.residual != ContractionRequest::kNone && request.may_overwrite(request.residual))
+      in_place_ = request.residual;
   }
+
+  // Every sum is complete when it is written.
+  bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
 
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan) const override {
     const auto* const a = data_of<float>(inputs[0]);
     auto* const c = data_of<float>(outputs[0]);
+    const KeptEpilogue::Launch epilogue = epilogue_.launch(inputs, outputs);
     cpu_stream(stream).pool().parallel_for(panel_parts_ * row_parts_, [&](std::int64_t part) {
       const Range rows = range_of(rows_, row_parts_, part % row_parts_, kernel_.rows);
       const Range panels = range_of(panels_, panel_parts_, part / row_parts_);
       for (std::int64_t from = rows.begin; from < rows.end; from += block_)
-        run(a, c, {from, std::min(from + block_, rows.end)}, panels);
+        run(a, c, {from, std::min(from + block_, rows.end)}, panels, epilogue);
     });
   }
 
@@ -57,12 +65,11 @@ class PanelMatmul final : public Kernel {
     });
   }
 
-  void run(const float* a, float* c, Range rows, Range panels) const {
-    static constexpr Epilogue kNone;
+  void run(const float* a, float* c, Range rows, Range panels, const KeptEpilogue::Launch& epilogue) const {
     const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
     const float* left[kMostRows];
     float* out[kMostRows];
-    PanelRun run{left, 0, 1, shape_.k, nullptr, out, 0, false, &kNone};
+    PanelRun run{left, 0, 1, shape_.k, nullptr, out, 0, false, nullptr};
     for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const std::int64_t column = panel * kernel_.width;
       run.panel = packed + column * shape_.k;
@@ -80,6 +87,8 @@ class PanelMatmul final : public Kernel {
         run.ahead = packed + ahead;
         run.ahead_lines =
             std::clamp<std::int64_t>((panels_ * shape_.k * kernel_.width - ahead) / kLineFloats, 0, shape_.k);
+        const RowsEpilogue end(epilogue, out, run.count, column);
+        run.epilogue = &end.get();
         kernel_.run(run);
       }
     }
@@ -92,10 +101,15 @@ class PanelMatmul final : public Kernel {
   const PanelKernel& kernel_;
   std::int64_t rows_ = 0, panels_ = 0, block_ = 0;
   std::int64_t panel_parts_ = 1, row_parts_ = 1;
+  KeptEpilogue epilogue_;
+  std::size_t in_place_ = ContractionRequest::kNone;
   std::shared_ptr<const Buffer> packed_;
 };
 
-const char* refuse(const KernelRequest& request) {
+const char* refuse(const KernelRequest& node) {
+  const ContractionRequest whole(node);
+  if (const char* const why = whole.refuse("matmul")) return why;
+  const KernelRequest& request = whole.contraction();
   if (request.inputs[0].type.dtype != DType::f32) return refusal::kDType;
   if (request.inputs[1].constant == nullptr) return refusal::kOperand;
   const MatmulShape shape(request);
@@ -108,11 +122,12 @@ const char* refuse(const KernelRequest& request) {
 }
 
 std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
-  return std::make_unique<PanelMatmul>(request, packs);
+  return std::make_unique<PanelMatmul>(ContractionRequest(request), packs);
 }
 
 constexpr Implementation kTable[] = {
     {.op = "matmul", .kernel = "panel_matmul", .refuse = refuse, .compile = compile},
+    {.op = "fused_contraction", .kernel = "panel_matmul", .refuse = refuse, .compile = compile},
 };
 
 }  // namespace

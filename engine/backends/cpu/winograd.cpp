@@ -118,10 +118,6 @@ void result_tile(const float* from, std::int64_t stride, std::int64_t channels, 
       }
     }
   }
-  if (epilogue.then == nullptr) return;
-  for (int i = 0; i < 16; ++i) {
-    if (out[i] != nullptr) epilogue.then(out[i], out[i], nullptr, nullptr, static_cast<std::size_t>(channels));
-  }
 }
 
 }  // namespace ml::cpu::HWY_NAMESPACE

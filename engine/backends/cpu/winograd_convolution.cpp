@@ -8,6 +8,7 @@
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/partition.h"
 #include "engine/backends/cpu/winograd.h"
@@ -28,9 +29,10 @@ std::int64_t tiles_along(const Line& line) { return (line.count + kWinogradResul
 
 class WinogradConvolution final : public Kernel {
  public:
-  WinogradConvolution(const KernelRequest& node, PackCache& packs)
-      : panel_(panel_kernel()), winograd_(winograd_kernel()) {
-    const ConvolutionRequest request(node);
+  WinogradConvolution(const ContractionRequest& whole, PackCache& packs)
+      : panel_(panel_kernel()), winograd_(winograd_kernel()), epilogue_(whole) {
+    const ConvolutionRequest request(whole.contraction());
+    if (whole.residual != ContractionRequest::kNone && whole.may_overwrite(whole.residual)) in_place_ = whole.residual;
     const Lines lines =
         lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
     down_ = lines.line[1];
@@ -51,11 +53,12 @@ class WinogradConvolution final : public Kernel {
     return static_cast<std::size_t>(parts_) * (image_bytes() + result_bytes());
   }
 
+  bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
+
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan scratch) const override {
     const auto* const x = data_of<float>(inputs[0]);
     auto* const y = data_of<float>(outputs[0]);
-    Epilogue epilogue;
-    if (inputs.size() == 3) epilogue.bias = data_of<float>(inputs[2]);
+    const KeptEpilogue::Launch epilogue = epilogue_.launch(inputs, outputs);
     cpu_stream(stream).pool().parallel_for(parts_, [&](std::int64_t part) {
       std::byte* const memory = data_of(scratch) + static_cast<std::size_t>(part) * (image_bytes() + result_bytes());
       auto* const image = reinterpret_cast<float*>(memory);
@@ -159,7 +162,7 @@ class WinogradConvolution final : public Kernel {
     }
   }
 
-  void transform_results(const float* from, std::int64_t tile, float* y, const Epilogue& epilogue) const {
+  void transform_results(const float* from, std::int64_t tile, float* y, const KeptEpilogue::Launch& epilogue) const {
     const Place place = place_of(tile);
     float* out[kWinogradResults * kWinogradResults];
     for (std::int64_t i = 0; i < kWinogradResults * kWinogradResults; ++i) {
@@ -167,7 +170,8 @@ class WinogradConvolution final : public Kernel {
       const bool inside = line < down_.count && column < across_.count;
       out[i] = inside ? y + ((place.image * down_.count + line) * across_.count + column) * results_ : nullptr;
     }
-    winograd_.results(from, block_ * results_, results_, out, epilogue);
+    const RowsEpilogue end(epilogue, out, kWinogradResults * kWinogradResults, 0);
+    winograd_.results(from, block_ * results_, results_, out, end.get());
   }
 
   const PanelKernel& panel_;
@@ -175,12 +179,16 @@ class WinogradConvolution final : public Kernel {
   Line down_, across_;
   std::int64_t channels_ = 0, results_ = 0, panels_ = 0;
   std::int64_t tiles_ = 0, block_ = 0, parts_ = 1;
+  KeptEpilogue epilogue_;
+  std::size_t in_place_ = ContractionRequest::kNone;
   std::shared_ptr<const Buffer> packed_;
 };
 
 const char* refuse(const KernelRequest& node) {
   if (node.outputs[0].type.dtype != DType::f32) return refusal::kDType;
-  const ConvolutionRequest request(node);
+  const ContractionRequest whole(node);
+  if (const char* const why = whole.refuse("convolution"); why != nullptr && why != refusal::kLayout) return why;
+  const ConvolutionRequest request(whole.contraction());
   if (request.empty()) return refusal::kSize;
   if (request.w->constant == nullptr) return refusal::kOperand;
   if (request.spatial() != 2) return refusal::kRank;
@@ -191,20 +199,20 @@ const char* refuse(const KernelRequest& node) {
   const Lines lines = lines_of(request.x->type.shape, weight, 2, request.y->type.shape, request.windows);
   const std::int64_t tiles = request.x->type.shape[0] * tiles_along(lines.line[1]) * tiles_along(lines.line[2]);
   if (weight[0] < kLeastChannels || weight[1] < kLeastChannels || tiles < kLeastTiles) return refusal::kSize;
-  return lies_channels_last(*request.x) && lies_channels_last(*request.y) ? nullptr : refusal::kLayout;
+  const bool last = lies_channels_last(*request.x) && lies_channels_last(*request.y);
+  return last ? whole.refuse("convolution") : refusal::kLayout;
 }
 
 std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
-  return std::make_unique<WinogradConvolution>(request, packs);
+  return std::make_unique<WinogradConvolution>(ContractionRequest(request), packs);
 }
 
-constexpr Implementation kTable[] = {
-    {.op = "convolution",
-     .kernel = "winograd_convolution",
-     .refuse = refuse,
-     .compile = compile,
-     .prefer = prefer_channels_last},
-};
+constexpr Implementation row(const char* op) {
+  return {
+      .op = op, .kernel = "winograd_convolution", .refuse = refuse, .compile = compile, .prefer = prefer_contraction};
+}
+
+constexpr Implementation kTable[] = {row("convolution"), row("fused_contraction")};
 
 }  // namespace
 

@@ -29,6 +29,7 @@ std::span<const Op> optimizer_ops();
 std::span<const Op> detection_ops();
 std::span<const Op> quantize_ops();
 std::span<const Op> control_ops();
+std::span<const Op> fused_contraction_ops();
 
 // One line a family, so that additions merge.
 // clang-format off
@@ -53,6 +54,7 @@ inline constexpr Family kFamilies[] = {
     detection_ops,
     quantize_ops,
     control_ops,
+    fused_contraction_ops,
 };
 // clang-format on
 

@@ -158,6 +158,53 @@ const ShapeCase kControl[] = {
        return fused(after, std::span(&x, 1))[0];
      },
      "! fused: its body cannot hold exp after a reduction"},
+    {"fused_contraction",
+     [](Graph& g) {
+       const GraphPtr product =
+           body("f32[2, 3] f32[3, 4] f32[4]", [](Vars x) -> Results { return {relu(matmul(x[0], x[1]) + x[2])}; });
+       const Var x[] = {in(g, "f32[2, 3]"), in(g, "f32[3, 4]"), in(g, "f32[4]")};
+       return fused_contraction(product, x);
+     },
+     "f32[2, 4]"},
+    {"fused_contraction of other types",
+     [](Graph& g) {
+       const GraphPtr product =
+           body("f32[2, 3] f32[3, 4]", [](Vars x) -> Results { return {relu(matmul(x[0], x[1]))}; });
+       const Var x[] = {in(g, "f32[2, 3]"), in(g, "f32[3, 5]")};
+       return fused_contraction(product, x);
+     },
+     "! fused_contraction: input 1 is f32[3, 5], wanted f32[3, 4]"},
+    {"fused_contraction with another number of inputs",
+     [](Graph& g) {
+       const GraphPtr product =
+           body("f32[2, 3] f32[3, 4] f32[4]", [](Vars x) -> Results { return {matmul(x[0], x[1]) + x[2]}; });
+       const Var x[] = {in(g, "f32[2, 3]"), in(g, "f32[3, 4]")};
+       return fused_contraction(product, x);
+     },
+     "! fused_contraction: its body takes 3 inputs, not 2"},
+    {"fused_contraction that begins with something else",
+     [](Graph& g) {
+       const GraphPtr sum = body("f32[2, 3] f32[2, 3]", [](Vars x) -> Results { return {x[0] + x[1]}; });
+       const Var x[] = {in(g, "f32[2, 3]"), in(g, "f32[2, 3]")};
+       return fused_contraction(sum, x);
+     },
+     "! fused_contraction: its body does not begin with a contraction of its first inputs"},
+    {"fused_contraction with another product in it",
+     [](Graph& g) {
+       const GraphPtr products =
+           body("f32[3, 3] f32[3, 3]", [](Vars x) -> Results { return {matmul(matmul(x[0], x[1]), x[1])}; });
+       const Var x[] = {in(g, "f32[3, 3]"), in(g, "f32[3, 3]")};
+       return fused_contraction(products, x);
+     },
+     "! fused_contraction: its body cannot hold matmul behind the contraction"},
+    {"fused_contraction with another result",
+     [](Graph& g) {
+       const GraphPtr larger =
+           body("f32[2, 3] f32[3, 4] f32[5, 1, 1]", [](Vars x) -> Results { return {matmul(x[0], x[1]) + x[2]}; });
+       const Var x[] = {in(g, "f32[2, 3]"), in(g, "f32[3, 4]"), in(g, "f32[5, 1, 1]")};
+       return fused_contraction(larger, x);
+     },
+     "! fused_contraction: its result is f32[5, 2, 4], the contraction's f32[2, 4]"},
 };
 
 }  // namespace

@@ -119,6 +119,8 @@ TEST(RandomGraphs, GiveTheSameAnswersAfterEveryPass) {
     expect(find_softmax(clean), "softmax");
     expect(find_norms(clean), "norms");
     expect(fold_into_weights(graph), "weights");
+    const KeepRule everything = [](const Graph&, const Node&) { return true; };
+    expect(join_epilogues(graph, everything), "epilogues");
     const Graph primitives = decompose(graph, nothing);
     expect(primitives, "decompose");
     expect(fuse(primitives), "fuse");

@@ -1,0 +1,15 @@
+// A convolution or product and what is done to each element of its result, as one node.
+#pragma once
+
+#include "engine/graph/graph.h"
+
+namespace ml {
+
+// fused_contraction(operands..., more...) -> y. BodyAttributes: the body's first node is the contraction, which takes
+// the body's first inputs in order; all others are element-wise or activations, one after the other on its result,
+// beside constants and the rest of the inputs; its one output has the contraction's type.
+
+// The contraction of such a body, null when it is none.
+const Node* contraction_of(const Graph& body);
+
+}  // namespace ml

@@ -1,0 +1,140 @@
+// What follows a product or convolution with constant weights runs inside of its kernel, and gives what it gives alone.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <random>
+#include <string>
+
+#include "engine/graph/build_nn.h"
+#include "engine/passes/passes.h"
+#include "engine/runtime/evaluate.h"
+#include "engine/runtime/plan.h"
+#include "engine/runtime/resources.h"
+
+namespace ml {
+namespace {
+
+std::uint64_t seed() {
+  const char* const given = std::getenv("ML_TEST_SEED");
+  return given == nullptr ? 1 : std::strtoull(given, nullptr, 0);
+}
+
+std::vector<std::byte> draw(std::int64_t count, std::mt19937_64& random) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (float& value : values) value = std::uniform_real_distribution<float>(-1, 1)(random);
+  const auto bytes = std::as_bytes(std::span(values));
+  return {bytes.begin(), bytes.end()};
+}
+
+// y: the contraction; bias: a vector for its columns; r: a tensor of its shape.
+using Build = Var (*)(Var y, Var bias, Var r);
+struct End {
+  const char* name;
+  Build build;
+  bool adds_residual = false;  // which the depthwise kernel doesn't
+  bool calls = false;          // a function follows, outside
+};
+
+const End kEnds[] = {
+    {"bias", [](Var y, Var b, Var) { return y + b; }},
+    {"relu", [](Var y, Var, Var) { return relu(y); }},
+    {"bias_and_relu6", [](Var y, Var b, Var) { return clamp(y + b, 0, 6); }},
+    {"a_lower_limit_behind_an_upper", [](Var y, Var, Var) { return maximum(minimum(y, 0.5), -0.5); }},
+    {"residual", [](Var y, Var b, Var r) { return y + b + r; }, true},
+    {"residual_before_bias", [](Var y, Var b, Var r) { return y + r + b; }, true},
+    {"residual_and_relu", [](Var y, Var b, Var r) { return relu(r + (y + b)); }, true},
+    {"bias_and_silu", [](Var y, Var b, Var) { return silu(y + b); }, false, true},
+    {"bias_and_gelu_and_residual", [](Var y, Var b, Var r) { return r + gelu(y + b); }, false, true},
+    {"relu_times_another", [](Var y, Var, Var r) { return relu(y) * r; }, false, true},
+};
+
+struct Product {
+  const char* kernel;
+  Shape x, w;  // w of rank 2: a matrix product
+  std::int64_t groups = 1;
+  double ulps = 4;  // of the sum of the products' magnitudes, as in convolution_test.cpp
+};
+const Product kProducts[] = {
+    {"panel_matmul", {17, 40}, {40, 150}},
+    {"panel_matmul", {2, 5, 33}, {33, 70}},
+    {"panel_convolution", {2, 24, 9, 7}, {70, 24, 1, 1}},
+    {"panel_convolution", {1, 300, 5, 4}, {300, 300, 3, 3}},  // sums that wait for further taps
+    {"winograd_convolution", {1, 40, 26, 25}, {36, 40, 3, 3}, 1, 32},
+    {"depthwise_convolution", {1, 67, 13, 12}, {67, 1, 3, 3}, 67},
+};
+
+void expect_joined(const Product& product, const End& end) {
+  SCOPED_TRACE(std::string(product.kernel) + ", " + end.name + ", ML_TEST_SEED=" + std::to_string(seed()));
+  std::mt19937_64 random(seed());
+  Graph graph;
+  const bool is_matmul = product.w.rank() == 2;
+  const Var x = input(graph, "x", DType::f32, product.x);
+  const auto constant_of = [&](const Shape& shape) {
+    return constant(graph, make_constant(DType::f32, shape, draw(shape.elements(), random)));
+  };
+  const Var w = constant_of(product.w);
+  const std::int64_t pad = is_matmul || product.w[2] == 1 ? 0 : 1;
+  const Var y =
+      is_matmul ? matmul(x, w) : convolution(x, w, Var{}, {{1, 1}, {pad, pad}, {pad, pad}, {1, 1}}, product.groups);
+  const std::int64_t columns = is_matmul ? product.w[1] : product.w[0];
+  const Var bias = constant_of(is_matmul ? Shape{columns} : Shape{columns, 1, 1});
+  const Var r = input(graph, "r", DType::f32, y.shape());
+  output("y", end.build(y, bias, r));
+  std::vector<HostTensor> inputs{{DType::f32, product.x, draw(product.x.elements(), random)},
+                                 {DType::f32, y.shape(), draw(y.shape().elements(), random)}};
+
+  const std::unique_ptr<Device> reference = create_reference_device(), cpu = create_cpu_device(2);
+  const std::vector<HostTensor> wanted = evaluate(graph, *reference, inputs), got = evaluate(graph, *cpu, inputs);
+  const auto* a = reinterpret_cast<const float*>(wanted[0].bytes.data());
+  const auto* b = reinterpret_cast<const float*>(got[0].bytes.data());
+  // Factors of [-1, 1] make products of 1/4 on average; what follows at most doubles a difference.
+  const double terms = static_cast<double>(product.w.elements()) / static_cast<double>(columns);
+  const double allowed = 2 * product.ulps * 0x1p-23 * (1 + terms / 4);
+  for (std::int64_t i = 0; i < y.shape().elements(); ++i)
+    ASSERT_NEAR(a[i], b[i], allowed + 1e-6 * std::abs(a[i])) << "element " << i;
+
+  runtime::ProgramResources resources(*cpu);
+  const auto plan = runtime::make_plan(graph, resources, {runtime::reference_evaluate()});
+  const std::string text = plan->describe();
+  if (end.adds_residual && product.groups != 1) return;
+  const std::size_t line = text.find("fused_contraction");
+  ASSERT_NE(line, std::string::npos) << text;
+  EXPECT_NE(text.find(std::string(": ") + product.kernel, line), std::string::npos) << text;
+  if (product.w.rank() != 2) return;  // around convolutions there are copies
+  EXPECT_EQ(text.find(": loop") != std::string::npos, end.calls) << text;
+}
+
+TEST(Epilogues, RunInsideOfTheKernel) {
+  for (const Product& product : kProducts) {
+    for (const End& end : kEnds) expect_joined(product, end);
+  }
+}
+
+// What no epilogue is made for: other types, other shapes, more tensors than one.
+TEST(Epilogues, StayOutsideWhereTheKernelHasNone) {
+  const auto plan_of = [](const std::function<Var(Graph&, Var)>& end) {
+    Graph graph;
+    const Var x = input(graph, "x", DType::f32, {8, 16});
+    const Var y = matmul(x, constant(graph, make_splat(DType::f32, {16, 32}, 0.5)));
+    output("y", end(graph, y));
+    const std::unique_ptr<Device> cpu = create_cpu_device(2);
+    runtime::ProgramResources resources(*cpu);
+    return runtime::make_plan(graph, resources, {runtime::reference_evaluate()})->describe();
+  };
+  const auto row = [](Graph& g, Var y) { return y * input(g, "r", DType::f32, {8, 1}); };
+  EXPECT_EQ(plan_of(row).find("fused_contraction"), std::string::npos);
+  const auto integers = [](Graph&, Var y) { return cast(cast(y, DType::i32), DType::f32); };
+  EXPECT_EQ(plan_of(integers).find("fused_contraction"), std::string::npos);
+  const auto function = [](Graph&, Var y) { return tanh(y); };
+  EXPECT_EQ(plan_of(function).find("fused_contraction"), std::string::npos);
+  const auto two = [](Graph& g, Var y) {
+    return y + input(g, "a", DType::f32, {8, 32}) + input(g, "b", DType::f32, {8, 32});
+  };
+  EXPECT_NE(plan_of(two).find("fused_contraction"), std::string::npos) << "as far as the first of them";
+  EXPECT_NE(plan_of(two).find("\nadd"), std::string::npos) << plan_of(two);
+}
+
+}  // namespace
+}  // namespace ml
