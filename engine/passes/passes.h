@@ -61,6 +61,8 @@ Graph fold_into_weights(const Graph& graph);
 // Inlines `call` and replaces composites for which keep(node) is false by their decomposition, until none is left.
 using KeepRule = std::function<bool(const Graph& graph, const Node& node)>;
 Graph decompose(const Graph& graph, const KeepRule& keep);
+// attention, found in products around a softmax of a bound graph, where keep(node) takes it.
+Graph find_attention(const Graph& graph, const KeepRule& keep);
 // Joins convolutions and products with what is done to each element of their results, as far as keep(node) takes it.
 Graph join_epilogues(const Graph& graph, const KeepRule& keep);
 // Groups element-wise nodes, and a reduction at their end, into `fused` nodes whose body is the group.

@@ -121,6 +121,7 @@ TEST(RandomGraphs, GiveTheSameAnswersAfterEveryPass) {
     expect(fold_into_weights(graph), "weights");
     const KeepRule everything = [](const Graph&, const Node&) { return true; };
     expect(join_epilogues(graph, everything), "epilogues");
+    expect(find_attention(clean_movement(find_softmax(clean)), everything), "attention");
     const Graph primitives = decompose(graph, nothing);
     expect(primitives, "decompose");
     expect(fuse(primitives), "fuse");
