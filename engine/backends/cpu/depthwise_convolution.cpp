@@ -19,6 +19,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "engine/backends/cpu/epilogue-inl.h"
+
 #ifndef ML_CPU_DEPTHWISE_RUN
 #define ML_CPU_DEPTHWISE_RUN
 namespace ml::cpu {
@@ -48,14 +50,6 @@ using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 constexpr std::size_t kLanes = HWY_LANES(float);
 
-HWY_INLINE V clamped(const Epilogue& e, V value) {
-  const D d;
-  if (!e.clamps) return value;
-  const V low = hn::Set(d, e.low), high = hn::Set(d, e.high);
-  value = hn::IfThenElse(hn::Lt(value, low), low, value);
-  return hn::IfThenElse(hn::Gt(value, high), high, value);
-}
-
 template <int R, int C>
 HWY_INLINE void vectors(const DepthwiseRun& run, std::size_t result, std::size_t channel) {
   const D d;
@@ -82,7 +76,8 @@ HWY_INLINE void vectors(const DepthwiseRun& run, std::size_t result, std::size_t
   for (int r = 0; r < R; ++r) {
     float* const to = run.y + (result + static_cast<std::size_t>(r)) * run.channels + channel;
     for (int c = 0; c < C; ++c)
-      hn::StoreU(clamped(*run.epilogue, sum[r][c]), d, to + static_cast<std::size_t>(c) * kLanes);
+      hn::StoreU(finished<Function::none>(*run.epilogue, sum[r][c], nullptr, kLanes), d,
+                 to + static_cast<std::size_t>(c) * kLanes);
   }
 }
 
@@ -109,6 +104,13 @@ void run_depthwise(const DepthwiseRun& run) {
       run.y[result * run.channels + channel] = sum;
     }
   }
+  // The line is still in the first-level cache.
+  if (run.epilogue->function == Function::none) return;
+  const std::size_t n = run.results * run.channels;
+  with_function(run.epilogue->function, [&](auto function) {
+    for (std::size_t i = 0; i < n; i += kLanes)
+      RowEnd::write(applied<function()>(RowEnd::read(run.y + i, n - i)), run.y + i, n - i);
+  });
 }
 
 }  // namespace ml::cpu::HWY_NAMESPACE

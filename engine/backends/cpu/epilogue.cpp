@@ -84,13 +84,16 @@ void ContractionRequest::read_body(const Graph& body) {
 
 bool ContractionRequest::read_node(const Graph& body, const Node& node, ValueId value) {
   const std::string_view op = node.op->name;
+  if (residual_last) return false;
   const ValueId other = node.inputs.size() == 2 ? node.inputs[node.inputs[0] == value ? 1 : 0] : kNoValue;
-  if (op == "relu" || ((op == "maximum" || op == "minimum") && other != value)) {
+  if (read_function(op)) return true;
+  if ((op == "relu" || ((op == "maximum" || op == "minimum") && other != value)) && function == Function::none) {
     if (read_clamp(body, node, other)) return true;
   }
-  if (op == "add" && other != value && !clamps) {
+  if (op == "add" && other != value) {
+    const bool last = clamps || function != Function::none;
     const std::size_t input = input_of(body, other);
-    if (input != kNone && bias == kNone && is_column(input)) {
+    if (input != kNone && bias == kNone && !last && is_column(input)) {
       bias = input;
       return true;
     }
@@ -100,8 +103,20 @@ bool ContractionRequest::read_node(const Graph& body, const Node& node, ValueId 
         return false;
       }
       residual = input;
+      residual_last = last;
       return true;
     }
+  }
+  return false;
+}
+
+bool ContractionRequest::read_function(std::string_view op) {
+  static constexpr std::pair<std::string_view, Function> kFunctions[] = {
+      {"sigmoid", Function::sigmoid}, {"silu", Function::silu}, {"hard_swish", Function::hard_swish}};
+  for (const auto& [name, wanted] : kFunctions) {
+    if (op != name || function != Function::none) continue;
+    function = wanted;
+    return true;
   }
   return false;
 }
@@ -126,6 +141,8 @@ KeptEpilogue::Launch KeptEpilogue::launch(Spans inputs, Spans outputs) const {
     return input == ContractionRequest::kNone ? nullptr : data_of<float>(inputs[input]);
   };
   Launch result{operand(bias), operand(residual), data_of<float>(outputs[0]), {}};
+  result.epilogue.residual_last = residual_last;
+  result.epilogue.function = function;
   result.epilogue.clamps = clamps;
   result.epilogue.low = low;
   result.epilogue.high = high;

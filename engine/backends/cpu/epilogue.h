@@ -1,9 +1,8 @@
 // What is done to each element of a convolution's or product's result before it goes to memory: a request for it, and
 // how it runs.
 //
-// Bias, residual and clamp (relu is one) happen in the registers of the sums. What functions do (GELU, SiLU, ...) stays
-// a loop program of its own behind the kernel: over the few columns of a tile its calls cost more than a pass over
-// memory.
+// Bias, residual, clamp (relu is one) and the functions of few instructions happen before sums leave the first-level
+// cache. Others (GELU, tanh, ...) stay loop programs behind the kernel.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +28,10 @@ class ContractionRequest {
   // Inputs of the whole request.
   std::size_t bias = kNone;      // one float for each column
   std::size_t residual = kNone;  // of the result's shape and layout, added to the sums
+  bool residual_last = false;
   bool clamps = false;
   float low = 0, high = 0;
+  Function function = Function::none;
   // Whether the result may take the residual's place, when every element is read just before it is written once.
   bool may_overwrite(std::size_t input) const { return input == residual && !is_operand(input); }
 
@@ -38,6 +39,7 @@ class ContractionRequest {
   static KernelRequest contraction_of(const KernelRequest& request);
   void read_body(const Graph& body);
   bool read_node(const Graph& body, const Node& node, ValueId value);
+  bool read_function(std::string_view op);
   bool read_clamp(const Graph& body, const Node& node, ValueId other);
   // Which input of the body `value` is, kNone when it is none.
   static std::size_t input_of(const Graph& body, ValueId value);
@@ -53,11 +55,18 @@ class ContractionRequest {
 // The part of a request that a kernel keeps, and what it is on the operands of one launch.
 struct KeptEpilogue {
   std::size_t bias, residual;
-  bool clamps;
+  bool residual_last, clamps;
   float low, high;
+  Function function;
 
   explicit KeptEpilogue(const ContractionRequest& request)
-      : bias(request.bias), residual(request.residual), clamps(request.clamps), low(request.low), high(request.high) {}
+      : bias(request.bias),
+        residual(request.residual),
+        residual_last(request.residual_last),
+        clamps(request.clamps),
+        low(request.low),
+        high(request.high),
+        function(request.function) {}
 
   struct Launch {
     const float* bias = nullptr;

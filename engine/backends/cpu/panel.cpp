@@ -10,6 +10,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "engine/backends/cpu/epilogue-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace ml::cpu::HWY_NAMESPACE {
 namespace {
@@ -53,31 +55,29 @@ HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
   }
 }
 
-// One vector of a row: what is added, what it is clamped to, where it goes. `n` elements of it are columns.
+// One vector of a row, before functions: what is added, where it goes. `n` elements of it are columns.
+template <Function function>
 HWY_INLINE void finish(const PanelRun& run, int r, std::size_t at, std::size_t n, V value) {
-  const D d;
   float* const out = run.out[r] + at;
-  // The last columns, where they are no whole vector, are read and written beside the memory.
-  alignas(64) float few[kLanes] = {};
-  const auto read = [&](const float* from) {
-    if (n >= kLanes) return hn::LoadU(d, from);
-    std::copy_n(from, n, few);
-    return hn::Load(d, few);
-  };
-  if (run.add) value = hn::Add(value, read(out));
+  if (run.add) value = hn::Add(value, RowEnd::read(out, n));
   if (const Epilogue* const e = run.epilogue) {
-    if (e->bias != nullptr) value = hn::Add(value, read(e->bias + at));
-    if (e->residual != nullptr) value = hn::Add(value, read(e->residual[r] + at));
-    if (e->clamps) {
-      // NaN stays: the first operand is answered where a comparison fails.
-      const V low = hn::Set(d, e->low), high = hn::Set(d, e->high);
-      value = hn::IfThenElse(hn::Lt(value, low), low, value);
-      value = hn::IfThenElse(hn::Gt(value, high), high, value);
-    }
+    if (e->bias != nullptr) value = hn::Add(value, RowEnd::read(e->bias + at, n));
+    value = finished<function>(*e, value, e->residual == nullptr ? nullptr : e->residual[r] + at, n);
   }
-  if (n >= kLanes) return hn::StoreU(value, d, out);
-  hn::Store(value, d, few);
-  std::copy_n(few, n, out);
+  RowEnd::write(value, out, n);
+}
+
+// The same for all sums of a tile, [rows][vectors]: a function's instructions are too many to be written out for each.
+void finish_tile(const PanelRun& run, const float* sums, int rows, int vectors) {
+  const D d;
+  with_function(run.epilogue->function, [&](auto function) {
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < vectors; ++v, sums += kLanes) {
+        const std::size_t at = static_cast<std::size_t>(v) * kLanes;
+        finish<function()>(run, r, at, static_cast<std::size_t>(run.columns) - at, hn::Load(d, sums));
+      }
+    }
+  });
 }
 
 // W: vectors of the panel that hold columns.
@@ -91,14 +91,20 @@ HWY_NOINLINE void run_tile(const PanelRun& run) {
     for (int v = 0; v < W; ++v) sum[r][v] = hn::Zero(d);
   }
   multiply<R, W>(run, sum);
+  const bool calls = run.epilogue != nullptr && run.epilogue->function != Function::none;
+  alignas(64) float sums[R * W * kLanes];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < W; ++v) {
       const std::size_t at = static_cast<std::size_t>(v) * kLanes;
-      finish(run, r, at, static_cast<std::size_t>(run.columns) - at, sum[r][v]);
+      if (calls)
+        hn::Store(sum[r][v], d, sums + static_cast<std::size_t>(r * W) * kLanes + at);
+      else
+        finish<Function::none>(run, r, at, static_cast<std::size_t>(run.columns) - at, sum[r][v]);
     }
   }
+  if (calls) finish_tile(run, sums, R, W);
 }
 
 template <int R>

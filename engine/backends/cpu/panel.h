@@ -10,12 +10,16 @@
 
 namespace ml::cpu {
 
-// What becomes of a sum before it is written: clamp(sum + bias + residual).
+enum class Function : std::uint8_t { none, sigmoid, silu, hard_swish };
+
+// What becomes of a sum before it is written: function(clamp(sum + bias + residual)), where the residual may come last.
 struct Epilogue {
   const float* bias = nullptr;             // of the panel's columns, or null
   const float* const* residual = nullptr;  // [count] rows that are added, or null
+  bool residual_last = false;
   bool clamps = false;
   float low = 0, high = 0;
+  Function function = Function::none;
 };
 
 struct PanelRun {

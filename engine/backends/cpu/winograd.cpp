@@ -10,6 +10,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "engine/backends/cpu/epilogue-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace ml::cpu::HWY_NAMESPACE {
 namespace {
@@ -45,37 +47,18 @@ HWY_INLINE void transform_results(const V (&x)[6], V (&y)[4]) {
   y[3] = hn::Add(hn::MulAdd(eight, far_difference, difference), x[5]);
 }
 
-// Vectors of channels; the last one may hold fewer.
-struct Channels {
-  std::size_t n;
-  alignas(64) float few[kLanes] = {};
-
-  HWY_INLINE V read(const float* from) {
-    const D d;
-    if (n >= kLanes) return hn::LoadU(d, from);
-    std::copy_n(from, n, few);
-    return hn::Load(d, few);
-  }
-  HWY_INLINE void write(V value, float* to) {
-    const D d;
-    if (n >= kLanes) return hn::StoreU(value, d, to);
-    hn::Store(value, d, few);
-    std::copy_n(few, n, to);
-  }
-};
-
 }  // namespace
 
 void image_tile(const float* const* places, std::int64_t channels, float* to, std::int64_t stride) {
   const D d;
   for (std::int64_t c = 0; c < channels; c += static_cast<std::int64_t>(kLanes)) {
-    Channels some{static_cast<std::size_t>(channels - c)};
+    const auto n = static_cast<std::size_t>(channels - c);
     V between[6][6];
     for (int x = 0; x < 6; ++x) {
       V column[6], done[6];
       for (int y = 0; y < 6; ++y) {
         const float* const place = places[y * 6 + x];
-        column[y] = place == nullptr ? hn::Zero(d) : some.read(place + c);
+        column[y] = place == nullptr ? hn::Zero(d) : RowEnd::read(place + c, n);
       }
       transform_image(column, done);
       for (int y = 0; y < 6; ++y) between[y][x] = done[y];
@@ -83,7 +66,7 @@ void image_tile(const float* const* places, std::int64_t channels, float* to, st
     for (int y = 0; y < 6; ++y) {
       V done[6];
       transform_image(between[y], done);
-      for (int x = 0; x < 6; ++x) some.write(done[x], to + (y * 6 + x) * stride + c);
+      for (int x = 0; x < 6; ++x) RowEnd::write(done[x], to + (y * 6 + x) * stride + c, n);
     }
   }
 }
@@ -92,31 +75,30 @@ void result_tile(const float* from, std::int64_t stride, std::int64_t channels, 
                  const Epilogue& epilogue) {
   const D d;
   for (std::int64_t c = 0; c < channels; c += static_cast<std::int64_t>(kLanes)) {
-    Channels some{static_cast<std::size_t>(channels - c)};
+    const auto n = static_cast<std::size_t>(channels - c);
     V between[4][6];
     for (int x = 0; x < 6; ++x) {
       V column[6], done[4];
-      for (int y = 0; y < 6; ++y) column[y] = some.read(from + (y * 6 + x) * stride + c);
+      for (int y = 0; y < 6; ++y) column[y] = RowEnd::read(from + (y * 6 + x) * stride + c, n);
       transform_results(column, done);
       for (int y = 0; y < 4; ++y) between[y][x] = done[y];
     }
-    const V bias = epilogue.bias == nullptr ? hn::Zero(d) : some.read(epilogue.bias + c);
+    const V bias = epilogue.bias == nullptr ? hn::Zero(d) : RowEnd::read(epilogue.bias + c, n);
+    alignas(64) float done[4 * 4 * kLanes];
     for (int y = 0; y < 4; ++y) {
-      V done[4];
-      transform_results(between[y], done);
-      for (int x = 0; x < 4; ++x) {
-        float* const at = out[y * 4 + x];
-        if (at == nullptr) continue;
-        V value = hn::Add(done[x], bias);
-        if (epilogue.residual != nullptr) value = hn::Add(value, some.read(epilogue.residual[y * 4 + x] + c));
-        if (epilogue.clamps) {
-          const V low = hn::Set(d, epilogue.low), high = hn::Set(d, epilogue.high);
-          value = hn::IfThenElse(hn::Lt(value, low), low, value);
-          value = hn::IfThenElse(hn::Gt(value, high), high, value);
-        }
-        some.write(value, at + c);
-      }
+      V line[4];
+      transform_results(between[y], line);
+      for (int x = 0; x < 4; ++x)
+        hn::Store(hn::Add(line[x], bias), d, done + static_cast<std::size_t>(y * 4 + x) * kLanes);
     }
+    with_function(epilogue.function, [&](auto function) {
+      for (int i = 0; i < 4 * 4; ++i) {
+        if (out[i] == nullptr) continue;
+        const V value = hn::Load(d, done + static_cast<std::size_t>(i) * kLanes);
+        const float* const residual = epilogue.residual == nullptr ? nullptr : epilogue.residual[i] + c;
+        RowEnd::write(finished<function()>(epilogue, value, residual, n), out[i] + c, n);
+      }
+    });
   }
 }
 
