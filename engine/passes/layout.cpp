@@ -1,6 +1,7 @@
 // Layout assignment in its first form: one walk, producers first. A kernel that prefers an order gets it; what is
 // element-wise or moves elements without mixing dimensions follows the largest operand that has its shape or, moved,
-// its dimensions; everything else, and what the graph gives and takes, is row-major.
+// its dimensions; a reshape follows as long as what becomes one dimension lies in one; a transpose reads any order.
+// Everything else, and what the graph gives and takes, is row-major.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -27,6 +28,54 @@ bool same_places(const Shape& shape, const DimOrder& a, const DimOrder& b) {
   return walk(a) == walk(b);
 }
 
+// The order of a value of shape `from` and order `order` when the same memory is seen as `to`; nothing where dimensions
+// that are split and joined with each other do not lie behind each other.
+std::optional<DimOrder> reshaped(const Shape& from, const DimOrder& order, const Shape& to) {
+  if (from.elements() == 0) return std::nullopt;
+  // Dimensions of `from` above extent 1, and the range of those of `to` that hold as many elements.
+  struct Group {
+    std::vector<int> from;
+    int begin, end;
+  };
+  std::vector<Group> groups;
+  DimOrder ones;  // of `to` in no group
+  for (int i = 0, j = 0; i < from.rank() || j < to.rank();) {
+    Group group{{}, j, j};
+    std::int64_t left = 1, right = 1;
+    const auto take_left = [&] {
+      if (from[i] != 1) group.from.push_back(i);
+      left *= from[i++];
+    };
+    if (i < from.rank()) take_left();
+    if (j < to.rank()) right *= to[j++];
+    while (left != right) {
+      if (left < right)
+        take_left();
+      else
+        right *= to[j++];
+    }
+    while (j < to.rank() && to[j] == 1) ++j;  // stays behind what it was put behind: it may be broadcast
+    group.end = j;
+    if (left != 1)
+      groups.push_back(std::move(group));
+    else
+      for (int d = group.begin; d < group.end; ++d) ones.push_back(d);
+  }
+  DimOrder lie = order;
+  std::erase_if(lie, [&from](int d) { return from[d] == 1; });
+  DimOrder result;
+  for (std::size_t at = 0; at < lie.size();) {
+    const auto group = std::ranges::find_if(groups, [&](const Group& g) { return g.from[0] == lie[at]; });
+    if (group == groups.end()) return std::nullopt;
+    for (const int d : group->from) {
+      if (at == lie.size() || lie[at++] != d) return std::nullopt;
+    }
+    for (int d = group->begin; d < group->end; ++d) result.push_back(d);
+  }
+  result.insert(result.end(), ones.begin(), ones.end());
+  return result;
+}
+
 class Assigner {
  public:
   Assigner(const Graph& graph, const Prefer& prefer) : graph_(graph), prefer_(prefer), rewriter_(graph) {}
@@ -40,6 +89,10 @@ class Assigner {
         append(node, preferred->inputs, preferred->outputs);
       } else if (follows(node) || keeps_dimensions(node)) {
         follow(node);
+      } else if (node.op->name == "transpose") {
+        append(node, {order_of(rewriter_.mapped(node.inputs[0]))}, {});
+      } else if (node.op->name == "reshape") {
+        reshape(node);
       } else {
         append(node, std::vector<DimOrder>(node.inputs.size()), {});
       }
@@ -63,6 +116,8 @@ class Assigner {
   // Whether dimension i of the result is that of the operands, longer or shorter.
   bool keeps_dimensions(const Node& node) const {
     const std::string_view name = node.op->name;
+    if (name == "broadcast_to")
+      return graph_.type(node.inputs[0]).shape.rank() == graph_.type(node.output(0)).shape.rank();
     return name == "concat" || name == "slice" || name == "pad" || name == "reverse" ||
            (name == "gather" && graph_.type(node.inputs[1]).shape.rank() == 1);
   }
@@ -89,6 +144,13 @@ class Assigner {
       if (!order.empty() && (keeps_dimensions(node) || graph_.type(node.output(i)).shape == shape))
         set_order(first + i, order);
     }
+  }
+
+  void reshape(const Node& node) {
+    const Shape &from = graph_.type(node.inputs[0]).shape, &to = graph_.type(node.output(0)).shape;
+    const DimOrder order = order_of(rewriter_.mapped(node.inputs[0]));
+    const std::optional<DimOrder> result = order.empty() ? std::nullopt : reshaped(from, order, to);
+    append(node, {result ? order : DimOrder{}}, {result.value_or(DimOrder{})});
   }
 
   void append(const Node& node, const std::vector<DimOrder>& inputs, const std::vector<DimOrder>& outputs) {

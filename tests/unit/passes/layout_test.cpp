@@ -66,6 +66,31 @@ TEST(Layout, GivesRowMajorToWhatAsksForNothing) {
   EXPECT_EQ(laid_out(graph), "broadcast_to! convolution! broadcast_to reshape matmul");
 }
 
+// Nearest neighbours by broadcasting, and channels that are split, as detectors do.
+TEST(Layout, SeesTheSameMemoryInAnotherShape) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {2, 8, 9, 9}), w = input(graph, "w", DType::f32, {8, 8, 3, 3});
+  const Var wide = broadcast_to(reshape(convolve(x, w), {2, 8, 7, 1, 7, 1}), {2, 8, 7, 2, 7, 2});
+  const Var next = convolve(reshape(wide, {2, 8, 14, 14}), w);
+  output("y", transpose(reshape(next, {2, 2, 4, 12, 12}), {0, 1, 3, 4, 2}));
+  EXPECT_EQ(laid_out(graph), "broadcast_to! convolution! reshape broadcast_to reshape! convolution! reshape transpose");
+}
+
+TEST(Layout, CopiesBeforeDimensionsAreJoinedThatLieApart) {
+  const auto after = [](const Shape& shape) {
+    Graph graph;
+    const Var x = input(graph, "x", DType::f32, {2, 8, 9, 9}), w = input(graph, "w", DType::f32, {6, 8, 3, 3});
+    output("y", tanh(reshape(convolve(x, w), shape)));
+    return laid_out(graph);
+  };
+  const std::string before = "broadcast_to! convolution! broadcast_to ";
+  EXPECT_EQ(after({2, 42, 7}), before + "reshape tanh");
+  EXPECT_EQ(after({12, 7, 7}), before + "reshape tanh");
+  EXPECT_EQ(after({2, 3, 14, 7}), before + "reshape tanh");
+  EXPECT_EQ(after({2, 6, 49}), "broadcast_to! convolution! reshape tanh broadcast_to");
+  EXPECT_EQ(after({2, 1, 3, 2, 1, 7, 7, 1}), "broadcast_to! convolution! reshape tanh broadcast_to");
+}
+
 TEST(Layout, LeavesAGraphWithoutWishesAsItIs) {
   Graph graph;
   const Var x = input(graph, "x", DType::f32, {4, 4});
