@@ -99,6 +99,8 @@ static void prepare(struct Shared* s) {
   s->accel = (features.features & MLACCEL_FEATURE_ACCEL_NODE) != 0;
   s->vgem = open_driver("vgem");
   s->left = (int64_t)test_rounds(10000);
+  s->first_fd = dup(0);
+  close(s->first_fd);
 }
 
 static const struct {
@@ -130,8 +132,6 @@ static void random_calls_give_everything_back(void) {
   add(client_operations, client_operation_count);
   add(daemon_operations, daemon_operation_count);
   add(memory_operations, memory_operation_count);
-  const int first_free = dup(0);
-  close(first_free);
   prepare(s);
   for (int i = 0; i < parameter_count; i++) {
     usual[i] = module_parameter(parameters[i].name);
@@ -143,7 +143,8 @@ static void random_calls_give_everything_back(void) {
     running[i] = start_thread(make_calls, &fuzzers[i]);
   }
   for (int i = 0; i < threads; i++) pthread_join(running[i], NULL);
-  close_range((unsigned)first_free, ~0u, 0);
+  close(s->vgem);
+  close_range((unsigned)s->first_fd, ~0u, 0);
   for (int i = 0; i < parameter_count; i++) set_module_parameter(parameters[i].name, usual[i]);
   print_totals(s);
   check_no_strange_errors(s);

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "fuzz/fuzz.h"
@@ -21,6 +22,21 @@ static bool has_client(struct Fuzzer* f, uint32_t* state) {
   return result == 0;
 }
 
+static bool in_pool(const struct Fuzzer* f, int fd) {
+  for (int kind = 0; kind < KINDS; kind++)
+    for (unsigned slot = 0; slot < slots; slot++)
+      if (fd_of(f, (enum Kind)kind, slot) == fd) return true;
+  return false;
+}
+
+// Descriptors whose numbers were lost, with an answer that was cut off.
+static void close_lost_descriptors(struct Fuzzer* f) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  for (int fd = f->shared->first_fd; fd < (int)limit.rlim_cur; fd++)
+    if (!in_pool(f, fd)) close(fd);
+}
+
 // Devices that were unregistered keep their nodes' numbers, of which there are few, while anything of them is held.
 static void let_go(struct Fuzzer* f) {
   static const enum Kind kinds[] = {NODE_FD, WORKER_FD, QUEUE_FD, DMABUF_FD, SYNC_FD, VGEM_FD};
@@ -33,6 +49,7 @@ static void let_go(struct Fuzzer* f) {
       const int fd = __atomic_exchange_n(&f->shared->fds[kinds[i]][slot], -1, __ATOMIC_RELAXED);
       if (fd >= 0) close(fd);
     }
+  close_lost_descriptors(f);
 }
 
 void repair(struct Fuzzer* f) {
