@@ -395,7 +395,7 @@ int mlaccel_memory_freed(struct mlaccel_worker *w, u64 request);
 /* The next request that has not been told; under nothing. */
 bool mlaccel_memory_next_request(struct mlaccel_worker *w,
 				 struct mlaccel_event *event);
-void mlaccel_memory_retell(struct mlaccel_device *dev, u64 request);
+void mlaccel_memory_retell(struct mlaccel_worker *w, u64 request);
 
 struct mlaccel_bo {
 	struct drm_gem_object base;
@@ -414,6 +414,8 @@ static inline struct mlaccel_bo *to_mlaccel_bo(struct drm_gem_object *obj)
 
 extern const struct drm_gem_object_funcs mlaccel_host_funcs;
 extern const struct drm_gem_object_funcs mlaccel_device_funcs;
+int mlaccel_bo_init(void);
+void mlaccel_bo_exit(void);
 /* Every page of a host BO is there and stays; -EINTR when the task is killed. */
 int mlaccel_bo_populate(struct mlaccel_bo *bo);
 int mlaccel_bo_create_ioctl(struct drm_device *drm, void *data,

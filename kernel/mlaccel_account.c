@@ -70,6 +70,26 @@ int mlaccel_move_charge(struct mlaccel_account *from,
 	return ret;
 }
 
+void mlaccel_move_charge_anyway(struct mlaccel_account *from,
+				struct mlaccel_account *to, u64 bytes)
+{
+	spin_lock(&account_lock);
+	uncharge_locked(from, bytes);
+	for (; to; to = to->parent)
+		to->used += bytes;
+	spin_unlock(&account_lock);
+}
+
+bool mlaccel_account_exceeded(struct mlaccel_account *account)
+{
+	bool exceeded;
+
+	spin_lock(&account_lock);
+	exceeded = account->used > account->limit;
+	spin_unlock(&account_lock);
+	return exceeded;
+}
+
 u64 mlaccel_account_used(struct mlaccel_account *account)
 {
 	u64 used;

@@ -24,6 +24,10 @@ void mlaccel_uncharge(struct mlaccel_account *account, u64 bytes);
 /* From one to the other, or -EDQUOT and nothing. */
 int mlaccel_move_charge(struct mlaccel_account *from,
 			struct mlaccel_account *to, u64 bytes);
+/* The same above all limits, which then refuse everything else. */
+void mlaccel_move_charge_anyway(struct mlaccel_account *from,
+				struct mlaccel_account *to, u64 bytes);
+bool mlaccel_account_exceeded(struct mlaccel_account *account);
 u64 mlaccel_account_used(struct mlaccel_account *account);
 u64 mlaccel_account_limit(struct mlaccel_account *account);
 void mlaccel_account_set_limit(struct mlaccel_account *account, u64 limit);

@@ -5,8 +5,10 @@
  * futexes, O_DIRECT and whatever else pins user pages work on its mappings,
  * which they do not on those of the DRM helpers. Its pages stay as long as it.
  */
+#include <linux/fs.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -17,18 +19,56 @@
 
 #include "mlaccel.h"
 
+/*
+ * The files of host BOs. A mount of our own never has huge pages, whatever the
+ * administrator wants of others: a BO of one page would take 512.
+ */
+static struct vfsmount *files;
+
+int __init mlaccel_bo_init(void)
+{
+	struct file_system_type *type = get_fs_type("tmpfs");
+
+	if (!type)
+		return -ENODEV;
+	files = kern_mount(type);
+	return PTR_ERR_OR_ZERO(files);
+}
+
+void mlaccel_bo_exit(void)
+{
+	kern_unmount(files);
+}
+
+/*
+ * The worker may be the first to touch a page: it is the client's all the same.
+ * Where the client's cgroup is full and has nobody left to be killed for it, the
+ * fault would be tried without end, so then the page is of who touches it.
+ */
+static struct page *read_page(struct mlaccel_bo *bo, pgoff_t at)
+{
+	struct address_space *mapping = file_inode(bo->base.filp)->i_mapping;
+	gfp_t gfp = mapping_gfp_mask(mapping);
+	struct mem_cgroup *memcg;
+	struct page *page;
+
+	memcg = set_active_memcg(bo->client->memcg);
+	page = shmem_read_mapping_page_gfp(mapping, at,
+					   gfp | __GFP_NORETRY | __GFP_NOWARN);
+	set_active_memcg(memcg);
+	if (page == ERR_PTR(-ENOMEM))
+		page = shmem_read_mapping_page_gfp(mapping, at, gfp);
+	return page;
+}
+
 /* The page with that number, which the BO keeps. */
 static struct page *bo_page(struct mlaccel_bo *bo, pgoff_t at)
 {
 	struct page *page = READ_ONCE(bo->pages[at]);
-	struct mem_cgroup *memcg;
 
 	if (page)
 		return page;
-	/* The worker may be the first to touch it: it is the client's all the same. */
-	memcg = set_active_memcg(bo->client->memcg);
-	page = shmem_read_mapping_page(file_inode(bo->base.filp)->i_mapping, at);
-	set_active_memcg(memcg);
+	page = read_page(bo, at);
 	if (IS_ERR(page))
 		return page;
 	if (cmpxchg(&bo->pages[at], NULL, page))
@@ -176,6 +216,7 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 {
 	struct address_space *mapping;
 	struct mlaccel_bo *bo;
+	struct file *file;
 	int ret;
 
 	ret = mlaccel_charge(&client->host, size);
@@ -189,12 +230,12 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 			     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!bo->pages)
 		goto forget;
-	ret = drm_gem_object_init(drm, &bo->base, size);
-	if (ret) {
-		/* No inode for the pages: that is no limit of anybody's. */
-		ret = -ENOMEM;
+	/* No inode for the pages: that is no limit of anybody's. */
+	file = shmem_file_setup_with_mnt(files, "mlaccel", size, VM_NORESERVE);
+	if (IS_ERR(file))
 		goto free_pages;
-	}
+	drm_gem_private_object_init(drm, &bo->base, size);
+	bo->base.filp = file;
 	mapping = file_inode(bo->base.filp)->i_mapping;
 	/* Pinned for long, so not where pages are expected to move. */
 	mapping_set_gfp_mask(mapping, GFP_HIGHUSER);

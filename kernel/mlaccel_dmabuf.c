@@ -145,8 +145,18 @@ int mlaccel_bo_look(struct mlaccel_device *dev, struct mlaccel_bo_look *args)
 	args->client = bo->client->id;
 	args->uid = from_kuid_munged(current_user_ns(), bo->client->uid);
 	args->bo_flags = bo->flags;
-	args->bo = bo->memory ? bo->memory->id : 0;
-	args->address = bo->memory ? bo->memory->range.address.start : 0;
+	args->bo = 0;
+	args->address = 0;
+	if (bo->memory) {
+		mutex_lock(&dev->mm_lock);
+		if (bo->memory->state == MLACCEL_BO_LOST) {
+			ret = -ENODEV;
+		} else {
+			args->bo = bo->memory->id;
+			args->address = bo->memory->range.address.start;
+		}
+		mutex_unlock(&dev->mm_lock);
+	}
 out:
 	dma_buf_put(buf);
 	return ret;

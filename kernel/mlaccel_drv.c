@@ -94,10 +94,15 @@ static int __init mlaccel_init(void)
 {
 	int ret;
 
+	ret = mlaccel_bo_init();
+	if (ret)
+		return ret;
 	mlaccel_debugfs_init();
 	ret = mlaccel_control_init();
-	if (ret)
+	if (ret) {
 		mlaccel_debugfs_exit();
+		mlaccel_bo_exit();
+	}
 	return ret;
 }
 
@@ -105,6 +110,7 @@ static void __exit mlaccel_exit(void)
 {
 	mlaccel_control_exit();
 	mlaccel_debugfs_exit();
+	mlaccel_bo_exit();
 }
 
 module_init(mlaccel_init);

@@ -97,13 +97,14 @@ static struct request *find_request(struct mlaccel_device *dev, u64 number)
 	return NULL;
 }
 
-void mlaccel_memory_retell(struct mlaccel_device *dev, u64 number)
+void mlaccel_memory_retell(struct mlaccel_worker *w, u64 number)
 {
+	struct mlaccel_device *dev = w->dev;
 	struct request *r;
 
 	mutex_lock(&dev->mm_lock);
 	r = find_request(dev, number);
-	if (r)
+	if (r && !READ_ONCE(w->dead))
 		set_told(dev, r, false);
 	mutex_unlock(&dev->mm_lock);
 }
@@ -216,6 +217,9 @@ static struct mlaccel_memory *memory_alloc(struct mlaccel_device *dev,
 	if (!memory)
 		goto uncount;
 	ret = mlaccel_range_init(&memory->range, args->size, args->alignment);
+	/* Else taking and being evicted, again and again, would have no end. */
+	if (!ret && mlaccel_account_exceeded(&client->user->host))
+		ret = -EDQUOT;
 	if (!ret)
 		ret = mlaccel_charge(&args->ctx->device, memory->range.size);
 	if (ret)
@@ -342,10 +346,15 @@ void mlaccel_memories_of_queue(struct mlaccel_queue *q)
 void mlaccel_memories_lost(struct mlaccel_device *dev, u32 generation)
 {
 	struct mlaccel_memory *memory;
+	struct request *r;
 	unsigned int count = 0;
 	unsigned long id;
 
 	mutex_lock(&dev->mm_lock);
+	/* Nobody is left to be told; the next worker's read() isn't to wait for it. */
+	list_for_each_entry(r, &dev->requests, link)
+		if (r->generation == generation)
+			set_told(dev, r, true);
 	xa_for_each(&dev->memories, id, memory) {
 		if (memory->generation == generation &&
 		    memory->state != MLACCEL_BO_LOST) {
@@ -397,17 +406,15 @@ int mlaccel_memory_destroy_numbered(struct mlaccel_worker *w, u32 id)
 	return 0;
 }
 
+/* A full host limit is no way to keep what others are owed. */
 static int evict(struct mlaccel_device *dev, struct mlaccel_memory *memory)
 {
 	struct mlaccel_client *client = memory->ctx->client;
-	int ret;
 
 	if (memory->state == MLACCEL_BO_EVICTED)
 		return -EALREADY;
-	ret = mlaccel_move_charge(&memory->ctx->device, &client->host,
-				  memory->range.size);
-	if (ret)
-		return ret;
+	mlaccel_move_charge_anyway(&memory->ctx->device, &client->host,
+				   memory->range.size);
 	atomic64_add(memory->range.size, &client->evicted);
 	mlaccel_pool_displace(&dev->pool, &memory->range);
 	memory->state = MLACCEL_BO_EVICTED;

@@ -3,6 +3,7 @@
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
+#include <linux/sizes.h>
 
 #include "mlaccel_pool.h"
 
@@ -32,6 +33,9 @@ int mlaccel_range_init(struct mlaccel_range *r, u64 size, u64 alignment)
 	if (alignment && !is_power_of_2(alignment))
 		return -EINVAL;
 	r->size = size & ~((u64)PAGE_SIZE - 1);
+	/* Beyond that it fragments and searches, and no accelerator has such pages. */
+	if (alignment > SZ_2M && alignment / 2 >= r->size)
+		return -EINVAL;
 	r->alignment = max_t(u64, alignment, PAGE_SIZE);
 	return 0;
 }

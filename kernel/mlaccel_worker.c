@@ -11,6 +11,7 @@
 #include <linux/file.h>
 #include <linux/module.h>
 #include <linux/poll.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -148,7 +149,7 @@ static ssize_t read_batch(struct mlaccel_worker *w, char __user *to,
 	failed = copy_to_user(to, events,
 			      (requests + count) * sizeof(events[0]));
 	for (i = 0; failed && i < requests; i++)
-		mlaccel_memory_retell(w->dev, events[i].request);
+		mlaccel_memory_retell(w, events[i].request);
 	for (i = 0; i < count; i++) {
 		if (failed)
 			mlaccel_worker_post(queues[i], events[requests + i].bits);
@@ -184,6 +185,9 @@ static ssize_t worker_read(struct file *file, char __user *to, size_t bytes,
 			return done * sizeof(struct mlaccel_event);
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
+		/* What was due may be gone each time: that must not be for ever. */
+		if (signal_pending(current))
+			return -ERESTARTSYS;
 		ret = wait_event_interruptible(w->wait, anything_due(w) ||
 					       READ_ONCE(w->dead));
 		if (ret)
@@ -222,7 +226,7 @@ static long queue_map(struct mlaccel_worker *w, struct mlaccel_queue_map *args)
 	bool was_mapped;
 	long ret = 0;
 
-	if (args->flags)
+	if (args->flags || args->pad)
 		return -EINVAL;
 	file = fget(args->fd);
 	q = file ? mlaccel_queue_of_file(file) : NULL;
@@ -256,6 +260,8 @@ static long queue_map(struct mlaccel_worker *w, struct mlaccel_queue_map *args)
 			args->map_offset = (u64)q->id << 24;
 			args->bytes = q->pages.layout.bytes;
 			args->timeout_ns = q->ctx->timeout_ns;
+			args->payer = from_kuid_munged(current_user_ns(),
+						       q->ctx->client->user->uid);
 		}
 		mutex_unlock(&w->maps);
 	}
@@ -545,6 +551,7 @@ void mlaccel_worker_end_queues(struct mlaccel_device *dev,
 		if ((!w || q->worker == w) && mlaccel_queue_end(q, -ENODEV))
 			mlaccel_context_lost(q->ctx, q->generation);
 		mlaccel_queue_put(q);
+		cond_resched();
 	}
 }
 

@@ -17,7 +17,8 @@ mapfile -t text < <(git ls-files --cached --others --exclude-standard -- \
 mapfile -t formatted < <(printf '%s\n' "${sources[@]}" | grep -v '^kernel/')
 clang-format --dry-run -Werror "${formatted[@]}" || report "format: run clang-format -i on the files above"
 
-for file in "${sources[@]}"; do
+mapfile -t measured < <(git ls-files --cached --others --exclude-standard -- '*.c' "${sources[@]}" | sort -u)
+for file in "${measured[@]}"; do
   lines=$(wc -l <"$file")
   [[ $lines -le $max_lines ]] || report "$file has $lines lines (limit $max_lines): look for the second idea in it"
 done

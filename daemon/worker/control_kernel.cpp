@@ -72,8 +72,7 @@ void Control::free_memory(const mlaccel_event& wanted) {
   std::uint64_t freed = 0;
   for (auto& [number, session] : sessions_) {
     if (freed >= wanted.bytes) break;
-    if (session.ledger && session.session->limits.user == wanted.uid)
-      freed += session.ledger->evict(wanted.bytes - freed);
+    if (session.ledger && session.ledger->charged_to(wanted.uid)) freed += session.ledger->evict(wanted.bytes - freed);
   }
   kernel_->freed(wanted.request);
 }

@@ -1,5 +1,6 @@
 #include "daemon/worker/kernel_ledger.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -26,6 +27,11 @@ KernelLedger::~KernelLedger() {
 void KernelLedger::add_payer(std::shared_ptr<const KernelPages> queue) {
   const std::lock_guard lock(mutex_);
   payers_.push_back(std::move(queue));
+}
+
+bool KernelLedger::charged_to(std::uint32_t uid) const {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::any_of(payers_, [uid](const auto& queue) { return queue->info().payer == uid; });
 }
 
 bool KernelLedger::take(std::uint64_t bytes) {

@@ -24,6 +24,8 @@ class KernelLedger final : public runtime::DeviceLedger {
 
   // A queue that can pay; kept mapped, since what it has paid for goes with it.
   void add_payer(std::shared_ptr<const KernelPages> queue);
+  // Whether it is that user who pays, as the kernel names them in a request to free memory.
+  bool charged_to(std::uint32_t uid) const;
 
   bool take(std::uint64_t bytes) override;
   void give_back(std::uint64_t bytes) override;

@@ -13,6 +13,10 @@ static void sizes_are_rounded_and_checked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, 0, 0), -EINVAL);
 	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, U64_MAX, 0), -EINVAL);
 	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, 1, 3), -EINVAL);
+	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, 1, SZ_2M), 0);
+	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, 1, SZ_4M), -EINVAL);
+	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, SZ_2M, SZ_4M), -EINVAL);
+	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, SZ_2M + 1, SZ_4M), 0);
 	KUNIT_EXPECT_EQ(test, mlaccel_range_init(&r, 1, 0), 0);
 	KUNIT_EXPECT_EQ(test, r.size, PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, r.alignment, PAGE_SIZE);

@@ -159,9 +159,11 @@ struct mlaccel_queue_map {
 	__u64 map_offset;		/* out */
 	__u64 bytes;			/* out: of the layout */
 	__u64 timeout_ns;		/* out: of the context */
+	__u32 payer;			/* out: whom FREE names for it: maker of a user namespace */
+	__u32 pad;
 };
 
-MLACCEL_SIZE(mlaccel_queue_map, 64);
+MLACCEL_SIZE(mlaccel_queue_map, 72);
 MLACCEL_OFFSET(mlaccel_queue_map, client, 32);
 
 /* QUEUE_UNMAP: the worker is done with the queue; an active one ends (CLOSED). */
@@ -207,15 +209,16 @@ MLACCEL_SIZE(mlaccel_complete, 24);
 /*
  * BO_LOOK: what is behind a dma-buf that a client handed over as memory. Only
  * BOs are answered: EBADF for other files, imported memory too, EXDEV for device
- * BOs of other devices. A host BO can be mapped from fd: its size never changes
- * and its pages never go, also when the device that it was made on has.
+ * BOs of other devices, ENODEV for those that went with a worker. A host BO can be
+ * mapped from fd: its size never changes and its pages never go, also when the device
+ * that it was made on has.
  */
 struct mlaccel_bo_look {
 	__s32 fd;
 	__u32 flags;			/* zero */
 	__u64 size;			/* out */
 	__u64 client;			/* out: drm-client-id of who made it */
-	__u32 uid;			/* out: who pays for it */
+	__u32 uid;			/* out: who opened the file that made it */
 	__u32 bo_flags;			/* out: MLACCEL_BO_HOST or DEVICE */
 	__u32 bo;			/* out: device: its number; host: 0 */
 	__u32 pad;
@@ -246,9 +249,9 @@ MLACCEL_SIZE(mlaccel_bo_create_for, 48);
 
 /*
  * BO_EVICT: the worker has moved its content to host memory; the range is free,
- * the bytes count as host bytes of the user who pays (EDQUOT: they may hold no
- * more; nothing has changed). BO_RESTORE: back into a range (ENOSPC, EDQUOT).
- * Both EALREADY when it is so. BO_DESTROY: of one made with BO_CREATE_FOR.
+ * the bytes count as host bytes of the user who pays, above their limit if need be:
+ * BO_CREATE answers EDQUOT as long as they are above it. BO_RESTORE: back into a range
+ * (ENOSPC, EDQUOT). Both EALREADY when it is so. BO_DESTROY: of one made with BO_CREATE_FOR.
  */
 struct mlaccel_bo_name {
 	__u32 bo;

@@ -71,8 +71,9 @@ MLACCEL_OFFSET(drm_mlaccel_dev_query, name, 88);
  * offset that BO_INFO tells; it may be exported and is charged to its user. A
  * device BO is a range of the device's memory, charged to a context and through
  * it to this file and its user; no CPU maps it.
+ *   EINVAL   an alignment above 2 MiB and above `size` rounded up to a power of two
  *   EDQUOT   a limit of the context, the file or the user (device), of the
- *            user (host)
+ *            user (host; device memory too, while they are above it by eviction)
  *   ENOSPC   the device has no range that fits, and nobody gave one back in time;
  *            or the file has MLACCEL_MEMORIES_MAX
  *   ENODEV   a device BO while the device has no worker
@@ -102,7 +103,7 @@ MLACCEL_OFFSET(drm_mlaccel_bo_create, handle, 24);
 
 struct drm_mlaccel_bo_info {
 	__u32 handle;
-	__u32 flags;			/* out: MLACCEL_BO_DEVICE or HOST */
+	__u32 flags;			/* in: zero; out: MLACCEL_BO_DEVICE or HOST */
 	__u64 size;			/* out */
 	__u64 map_offset;		/* out: host: for mmap() on this file; device: 0 */
 	__u64 address;			/* out: device: stays until the BO is lost; then 0 */

@@ -25,7 +25,7 @@ int main(int count, char** arguments) {
     setenv("MLACCEL", daemon.transport().c_str(), 1);
     const pid_t child = fork();
     if (child == 0) {
-      execv(arguments[1], arguments + 1);
+      execvp(arguments[1], arguments + 1);
       std::perror(arguments[1]);
       _exit(127);
     }

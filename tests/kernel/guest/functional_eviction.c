@@ -2,6 +2,7 @@
 // to nothing, nothing has changed.
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -275,15 +276,22 @@ static void a_request_that_expired_is_not_told(void) {
   device_remove(&s.d);
 }
 
-static void evicted_bytes_need_room_at_their_users_host_limit(void) {
+// A user can't keep device memory that others are owed by filling their host limit; nor grow by being evicted.
+static void a_full_host_limit_keeps_nothing_from_being_evicted(void) {
   struct Scene s;
+  uint32_t handle;
   set_scene(&s, usual_patience);
   REQUIRE_OK(set_limit(s.d.control, 0, rich, mebibyte + page));
   CHECK_OK(bo_evict(s.d.worker, s.numbers[0]));
-  CHECK_ERR(bo_evict(s.d.worker, s.numbers[1]), EDQUOT);
-  CHECK_EQ(info_of(s.rich_drm, s.handles[1]).state, MLACCEL_BO_RESIDENT);
-  CHECK_EQ(query(s.rich_drm).user_host_bytes, mebibyte);
-  CHECK_EQ(query(s.rich_drm).user_device_bytes, (pieces - 1) * mebibyte);
+  CHECK_OK(bo_evict(s.d.worker, s.numbers[1]));
+  CHECK_EQ(query(s.rich_drm).user_host_bytes, 2 * mebibyte);
+  CHECK_EQ(query(s.rich_drm).user_device_bytes, (pieces - 2) * mebibyte);
+  CHECK_ERR(device_bo(s.rich_drm, s.context, page, 0, &handle), EDQUOT);
+  CHECK_ERR(host_bo(s.rich_drm, page, &handle), EDQUOT);
+  CHECK_OK(device_bo(s.poor_drm, s.poor_context, page, 0, &handle));
+  CHECK_OK(gem_close(s.rich_drm, s.handles[1]));
+  CHECK_OK(device_bo(s.rich_drm, s.context, page, 0, &handle));
+  CHECK_OK(gem_close(s.rich_drm, handle));
   // Nor does it come back where the user's device limit has shrunk.
   REQUIRE_OK(set_limit(s.d.control, s.d.number, rich, page));
   CHECK_ERR(bo_restore(s.d.worker, s.numbers[0], NULL), EDQUOT);
@@ -310,6 +318,44 @@ static void nobody_is_asked_for_who_has_enough(void) {
   struct mlaccel_bo_create_for c = {.queue = w.number, .size = mebibyte, .flags = MLACCEL_BO_NOWAIT};
   CHECK_ERR(bo_create_for(s.d.worker, &c), ENOSPC);
   CHECK_ERR(next_events(s.d.worker, events, 2), EAGAIN);
+  device_remove(&s.d);
+}
+
+static void keep_a_cpu(void* argument) {
+  (void)argument;
+  const struct sched_param first = {.sched_priority = 1};
+  pin_to_cpu(1);
+  REQUIRE_OK(sched_setscheduler(0, SCHED_FIFO, &first));
+  for (;;) continue;
+}
+
+static void ask_from_a_cpu(void* argument) {
+  const struct Scene* s = argument;
+  struct Ask a = asking(s, 2 * mebibyte);
+  pin_to_cpu(1);
+  ask(&a);
+  CHECK_ERR(a.result, ENODEV);
+}
+
+// Who asked gets no turn to withdraw it before the next worker looks.
+static void a_request_ends_with_the_worker_that_was_asked(void) {
+  static const char* const throttle = "/proc/sys/kernel/sched_rt_runtime_us";
+  struct Scene s;
+  set_scene(&s, 60000);
+  struct pollfd wait = {.fd = s.d.worker, .events = POLLIN};
+  pin_to_cpu(0);
+  const pid_t asker = fork_child(ask_from_a_cpu, &s);
+  REQUIRE(poll(&wait, 1, 20000) == 1);
+  REQUIRE_OK(write_text(throttle, "-1"));
+  const pid_t hog = fork_child(keep_a_cpu, NULL);
+  pause_ns(MILLISECONDS(200));
+  device_recover(&s.d);
+  wait.fd = s.d.worker;
+  CHECK_EQ(poll(&wait, 1, 0), 0);
+  kill(hog, SIGKILL);
+  CHECK_EQ(wait_child(hog, 20), 128 + SIGKILL);
+  CHECK_OK(write_text(throttle, "950000"));
+  CHECK_OK(wait_child(asker, 20));
   device_remove(&s.d);
 }
 
@@ -452,7 +498,8 @@ static const struct Case cases[] = {
     {"room_that_comes_by_itself_is_taken", room_that_comes_by_itself_is_taken, 0},
     {"a_request_is_told_once", a_request_is_told_once, 0},
     {"a_request_that_expired_is_not_told", a_request_that_expired_is_not_told, 0},
-    {"evicted_bytes_need_room_at_their_users_host_limit", evicted_bytes_need_room_at_their_users_host_limit, 0},
+    {"a_full_host_limit_keeps_nothing_from_being_evicted", a_full_host_limit_keeps_nothing_from_being_evicted, 0},
+    {"a_request_ends_with_the_worker_that_was_asked", a_request_ends_with_the_worker_that_was_asked, 0},
     {"nobody_is_asked_for_who_has_enough", nobody_is_asked_for_who_has_enough, 0},
     {"a_waiting_allocation_is_killed", a_waiting_allocation_is_killed, 0},
     {"a_waiting_allocation_goes_on_behind_signals", a_waiting_allocation_goes_on_behind_signals, 0},

@@ -1,9 +1,12 @@
 // Limits, exact to the page: of a user's host memory, of a context, a file and a user on the device; alone, and with
 // threads, files and processes at once.
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -97,6 +100,37 @@ static void host_memory_is_limited_per_user(void) {
   close(drm);
   close(second.worker);
   CHECK_OK(dev_unregister(d.control, second.number));
+  device_remove(&d);
+}
+
+static uint64_t huge_pages(void) {
+  char text[8192];
+  REQUIRE(read_text("/proc/meminfo", text, sizeof text));
+  const char* line = strstr(text, "ShmemHugePages:");
+  return line == NULL ? 0 : strtoull(line + strlen("ShmemHugePages:"), NULL, 10);
+}
+
+// Whatever the administrator wants for other shared memory: a page that is charged is one page.
+static void small_buffers_take_no_huge_pages(void) {
+  static const char* const policy = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+  struct Device d;
+  device_setup(&d);
+  const int drm = device_open(&d);
+  REQUIRE_OK(write_text(policy, "always"));
+  const uint64_t before = huge_pages();
+  for (int i = 0; i < 16; i++) {
+    uint32_t handle;
+    struct drm_mlaccel_bo_info info = {.flags = 0};
+    REQUIRE_OK(host_bo(drm, page, &handle));
+    REQUIRE_OK(bo_info(drm, handle, &info));
+    char* at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, drm, (off_t)info.map_offset);
+    REQUIRE(at != MAP_FAILED);
+    *at = 1;
+    munmap(at, page);
+  }
+  CHECK_EQ(query(drm).user_host_bytes, 16 * page);
+  CHECK_EQ(huge_pages(), before);
+  CHECK_OK(write_text(policy, "never"));
   device_remove(&d);
 }
 
@@ -408,9 +442,57 @@ static void everything_is_returned_when_a_client_is_killed(void) {
   device_remove(&d);
 }
 
+// ---- who pays
+
+struct Resident {
+  struct Device* d;
+  int sockets[2];
+};
+
+static void live_in_a_namespace(void* argument) {
+  const struct Resident* r = argument;
+  struct ClientQueue q;
+  uint32_t context;
+  REQUIRE_OK(unshare(CLONE_NEWUSER));
+  tell(r->sockets[1], 'm');
+  REQUIRE(hear(r->sockets[1]) == 'm');
+  REQUIRE_OK(setresuid(5, 5, 5));
+  const int drm = device_open(r->d);
+  REQUIRE_OK(new_context(drm, &context));
+  REQUIRE_OK(client_queue_try_open(&q, drm, context, 8, -1));
+  REQUIRE_OK(send_fd(r->sockets[1], q.fd));
+  REQUIRE(hear(r->sockets[1]) == 'e');
+}
+
+// A request to free memory names who pays, so the worker must know a queue by that.
+static void who_lives_in_a_user_namespace_is_told_with_who_pays(void) {
+  struct Device d;
+  struct Resident r = {.d = &d};
+  struct mlaccel_queue_map map;
+  char path[64], ids[64];
+  device_setup(&d);
+  socket_pair(r.sockets);
+  const pid_t child = fork_as(somebody, live_in_a_namespace, &r);
+  REQUIRE(hear(r.sockets[0]) == 'm');
+  snprintf(path, sizeof path, "/proc/%d/uid_map", child);
+  snprintf(ids, sizeof ids, "0 %d 1\n5 100005 1\n", somebody);
+  REQUIRE_OK(write_text(path, ids));
+  tell(r.sockets[0], 'm');
+  const int fd = REQUIRE_FD(receive_fd(r.sockets[0]));
+  CHECK_OK(queue_map(d.worker, fd, &map));
+  CHECK_EQ(map.uid, 100005);
+  CHECK_EQ(map.payer, somebody);
+  close(fd);
+  tell(r.sockets[0], 'e');
+  CHECK_OK(wait_child(child, 20));
+  device_remove(&d);
+}
+
 static const struct Case cases[] = {
     {"a_users_host_limit_is_a_share_of_the_machines_memory", a_users_host_limit_is_a_share_of_the_machines_memory, 0},
     {"host_memory_is_limited_per_user", host_memory_is_limited_per_user, 0},
+    {"small_buffers_take_no_huge_pages", small_buffers_take_no_huge_pages, 0},
+    {"who_lives_in_a_user_namespace_is_told_with_who_pays", who_lives_in_a_user_namespace_is_told_with_who_pays, 0},
     {"host_limits_span_devices", host_limits_span_devices, 0},
     {"a_queue_is_charged_as_long_as_its_pages_are_there", a_queue_is_charged_as_long_as_its_pages_are_there, 0},
     {"a_limit_below_what_is_held_takes_nothing_away", a_limit_below_what_is_held_takes_nothing_away, 0},

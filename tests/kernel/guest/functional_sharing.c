@@ -390,6 +390,10 @@ static void the_worker_looks_at_memory_handed_over(void) {
   REQUIRE_OK(prime_export(drm, imported, &again));
   const int looked = bo_look(d.worker, again, &look);
   CHECK(looked == -EOPNOTSUPP || looked == -EBADF);
+  // The next worker holds none of the last one's memory, and all of its clients'.
+  device_recover(&d);
+  CHECK_ERR(bo_look(d.worker, memory_fd, &look), ENODEV);
+  CHECK_OK(bo_look(d.worker, host_fd, &look));
   close(second.worker);
   CHECK_OK(dev_unregister(d.control, second.number));
   device_remove(&d);

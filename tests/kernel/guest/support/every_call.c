@@ -383,7 +383,7 @@ const struct EveryCall every_call[] = {
     {"WORKER_INFO", WORKER, MLACCEL_WORKER_INFO, 0, fill_nothing, NULL,
      {ZERO(mlaccel_worker_info, pad, 0)}},
     {"QUEUE_MAP", WORKER, MLACCEL_QUEUE_MAP, 0, fill_queue_map, clean_queue_map,
-     {ZERO(mlaccel_queue_map, flags, 0)}},
+     {ZERO(mlaccel_queue_map, flags, 0), ZERO(mlaccel_queue_map, pad, 0)}},
     {"QUEUE_UNMAP", WORKER, MLACCEL_QUEUE_UNMAP, 0, fill_queue_unmap, clean_queue_unmap,
      {ZERO(mlaccel_queue_name, pad, 0)}},
     {"QUEUE_END", WORKER, MLACCEL_QUEUE_END, 0, fill_queue_end, clean_queue_end, {{NULL, 0, 0}}},
