@@ -22,6 +22,7 @@ inline bool lies_as(const Operand& operand, const Layout& layout) {
   }
   return true;
 }
+inline bool lies_row_major(const Operand& operand) { return lies_as(operand, row_major(operand.type.shape)); }
 inline bool lies_channels_last(const Operand& operand) { return lies_as(operand, channels_last(operand.type.shape)); }
 
 // For a convolution, forward or gradient: activations channels-last, weights as they come.

@@ -35,6 +35,8 @@ struct Line {
 
   // Where position `k` of window `i` lies in x; outside of [0, extent) in the padding.
   std::int64_t place(std::int64_t i, std::int64_t k) const { return i * stride - pad + k * dilation; }
+  // Whether the whole window that begins at place `from` lies inside.
+  bool holds(std::int64_t from) const { return from >= 0 && from + (window - 1) * dilation < extent; }
   // The window's positions that lie inside of x: k in [first, last).
   std::int64_t first(std::int64_t i) const {
     const std::int64_t start = place(i, 0);

@@ -1,14 +1,16 @@
 // Convolutions of f32 in which every channel has a window of its own (as many groups as channels and results),
 // channels-last, in one or two dimensions.
 //
-// There are few operations per element, so what counts is how often each is loaded: four results next to each other use
-// one load of the weights, for two vectors of channels at a time.
+// There are few operations per element, so what counts is how often each is loaded. Usual windows have a kernel of
+// their own (depthwise_lines.h). For others four results next to each other use one load of the weights, for two
+// vectors of channels at a time.
 #include <algorithm>
 #include <cstddef>
 
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/depthwise_lines.h"
 #include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/partition.h"
@@ -124,6 +126,11 @@ HWY_EXPORT(run_depthwise);
 
 constexpr double kBytesPerPart = 64e3;
 constexpr std::int64_t kMostTaps = 64;
+// Lines of results whose image stays in the second-level cache while the channels are gone through.
+constexpr std::int64_t kMostLines = 16;
+constexpr std::int64_t kBlockBytes = 512 * 1024;
+// Of an image that is there when a vector of its channels is walked through: farther away whole lines are faster.
+constexpr std::int64_t kImageBytes = 2048 * 1024;
 
 class DepthwiseConvolution final : public Kernel {
  public:
@@ -139,6 +146,13 @@ class DepthwiseConvolution final : public Kernel {
     const double bytes = 4.0 * static_cast<double>(lines_ * across_.count * channels_);
     parts_ = part_count(bytes, kBytesPerPart, lines_);
     packed_ = pack(*request.w->constant, packs);
+    const std::int64_t line_bytes = across_.extent * channels_ * static_cast<std::int64_t>(sizeof(float));
+    const auto same = [this](auto member) { return down_.*member == across_.*member; };
+    if (same(&Line::window) && same(&Line::stride) && down_.dilation == 1 && across_.dilation == 1 &&
+        line_bytes * down_.extent <= kImageBytes)
+      run_lines_ = depthwise_lines(down_.window, down_.stride);
+    if (run_lines_ != nullptr) zeros_.assign(static_cast<std::size_t>(across_.extent * channels_), 0.0f);
+    block_ = std::clamp<std::int64_t>(kBlockBytes / (line_bytes * down_.stride), 1, kMostLines);
   }
 
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan) const override {
@@ -147,6 +161,7 @@ class DepthwiseConvolution final : public Kernel {
     const KeptEpilogue::Launch epilogue = epilogue_.launch(inputs, outputs);
     cpu_stream(stream).pool().parallel_for(parts_, [&](std::int64_t part) {
       const Range lines = range_of(lines_, parts_, part);
+      if (run_lines_ != nullptr) return run_lines(x, y, lines, epilogue);
       for (std::int64_t line = lines.begin; line < lines.end; ++line) run_line(x, y, line, epilogue);
     });
   }
@@ -166,6 +181,25 @@ class DepthwiseConvolution final : public Kernel {
       }
       return buffer;
     });
+  }
+
+  void run_lines(const float* x, float* y, Range lines, const KeptEpilogue::Launch& epilogue) const {
+    const float* rows[kMostLines * kMostDepthwiseWindow];
+    for (std::int64_t from = lines.begin; from < lines.end; from += block_) {
+      const std::int64_t count = std::min(block_, lines.end - from);
+      const float** row = rows;
+      for (std::int64_t line = from; line < from + count; ++line) {
+        for (std::int64_t a = 0; a < down_.window; ++a) {
+          const std::int64_t at = down_.place(line % down_.count, a);
+          const bool inside = at >= 0 && at < down_.extent;
+          *row++ = inside ? x + (line / down_.count * down_.extent + at) * across_.extent * channels_ : zeros_.data();
+        }
+      }
+      float* const out = y + from * across_.count * channels_;
+      const RowsEpilogue end(epilogue, &out, 1, 0);
+      run_lines_({rows, count, across_.extent, across_.count, across_.pad, channels_,
+                  reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data()), out, &end.get()});
+    }
   }
 
   void run_line(const float* x, float* y, std::int64_t index, const KeptEpilogue::Launch& epilogue) const {
@@ -207,6 +241,9 @@ class DepthwiseConvolution final : public Kernel {
   }
 
   void (*run_)(const DepthwiseRun&);
+  DepthwiseLines run_lines_ = nullptr;
+  std::vector<float> zeros_;  // a line of the image outside of it
+  std::int64_t block_ = 1;    // lines of results
   Line down_, across_;
   std::int64_t channels_ = 0, lines_ = 0, parts_ = 1;
   KeptEpilogue epilogue_;

@@ -14,6 +14,9 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace ml::cpu::HWY_NAMESPACE {
+
+void run_panel(const PanelRun& run);
+
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
@@ -22,20 +25,63 @@ using V = hn::Vec<D>;
 
 // With 32 vector registers 6 x 4 sums, the 4 vectors of a row of the panel and one factor fit, with 16 of them 6 x 2.
 constexpr int kRows = 6;
+constexpr int kMostRows = 12;
 constexpr int kVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 constexpr std::size_t kLanes = HWY_LANES(float);
 constexpr std::int64_t kWidth = kVectors * static_cast<std::int64_t>(kLanes);
+
+// Where a panel has few vectors there are more rows than addresses fit registers; several turns share loading them.
+template <int R, int W>
+HWY_INLINE void multiply_narrow(const PanelRun& run, V (&sum)[R][W]) {
+  const D d;
+  constexpr int kTurns = W == 1 && kVectors == 4 ? 4 : 2;
+  const std::int64_t step = run.row_step == 0 ? R : run.row_step;
+  const float* panel = run.panel;
+  for (std::int64_t tap = 0; tap < run.taps; ++tap) {
+    const float* const* const row = run.rows + tap * step;
+    std::int64_t k = 0;
+    for (; k + kTurns <= run.depth; k += kTurns, panel += kTurns * kWidth) {
+      V factor[kTurns][W];
+#pragma GCC unroll 4
+      for (int t = 0; t < kTurns; ++t) {
+#pragma GCC unroll 4
+        for (int v = 0; v < W; ++v)
+          factor[t][v] = hn::Load(d, panel + t * kWidth + v * static_cast<std::int64_t>(kLanes));
+      }
+#pragma GCC unroll 12
+      for (int r = 0; r < R; ++r) {
+        const float* const at = row[r] + k;
+#pragma GCC unroll 4
+        for (int t = 0; t < kTurns; ++t) {
+          const V x = hn::Set(d, at[t]);
+#pragma GCC unroll 4
+          for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(x, factor[t][v], sum[r][v]);
+        }
+      }
+    }
+    for (; k < run.depth; ++k, panel += kWidth) {
+#pragma GCC unroll 12
+      for (int r = 0; r < R; ++r) {
+        const V x = hn::Set(d, row[r][k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < W; ++v)
+          sum[r][v] = hn::MulAdd(x, hn::Load(d, panel + v * static_cast<std::int64_t>(kLanes)), sum[r][v]);
+      }
+    }
+  }
+}
 
 template <int R, int W>
 HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
   const D d;
   constexpr std::int64_t kLine = 64 / sizeof(float);
+  const std::int64_t step = run.row_step == 0 ? R : run.row_step;
   const float* panel = run.panel;
   const float* ahead = run.ahead;
   const float* const ahead_end = ahead + run.ahead_lines * kLine;
   for (std::int64_t tap = 0; tap < run.taps; ++tap) {
     const float* row[R];
-    for (int r = 0; r < R; ++r) row[r] = run.rows[tap * R + r];
+    for (int r = 0; r < R; ++r) row[r] = run.rows[tap * step + r];
     for (std::int64_t k = 0; k < run.depth; ++k) {
       V factor[W];
 #pragma GCC unroll 4
@@ -85,15 +131,18 @@ template <int R, int W>
 HWY_NOINLINE void run_tile(const PanelRun& run) {
   const D d;
   V sum[R][W];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < W; ++v) sum[r][v] = hn::Zero(d);
   }
-  multiply<R, W>(run, sum);
+  if constexpr (R > kRows)
+    multiply_narrow<R, W>(run, sum);
+  else
+    multiply<R, W>(run, sum);
   const bool calls = run.epilogue != nullptr && run.epilogue->function != Function::none;
   alignas(64) float sums[R * W * kLanes];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < W; ++v) {
@@ -107,16 +156,40 @@ HWY_NOINLINE void run_tile(const PanelRun& run) {
   if (calls) finish_tile(run, sums, R, W);
 }
 
+std::int64_t vectors_of(std::int64_t columns) {
+  return (columns + static_cast<std::int64_t>(kLanes) - 1) / static_cast<std::int64_t>(kLanes);
+}
+
 template <int R>
 void run_rows(const PanelRun& run) {
-  const std::int64_t vectors =
-      (run.columns + static_cast<std::int64_t>(kLanes) - 1) / static_cast<std::int64_t>(kLanes);
+  const std::int64_t vectors = vectors_of(run.columns);
   if constexpr (kVectors == 4) {
     if (vectors == 3) return run_tile<R, 3>(run);
     if (vectors == 2) return run_tile<R, 2>(run);
   }
   if (vectors == 1) return run_tile<R, 1>(run);
   run_tile<R, kVectors>(run);
+}
+
+// More rows than of a whole panel: as many as are usual at once, or one after the other.
+void run_many(const PanelRun& run) {
+  const std::int64_t vectors = vectors_of(run.columns);
+  if constexpr (kVectors == 4) {
+    if (run.count == kMostRows && vectors == 2) return run_tile<kMostRows, 2>(run);
+  }
+  if (run.count == kMostRows && vectors == 1) return run_tile<kMostRows, 1>(run);
+  PanelRun some = run;
+  some.row_step = run.row_step == 0 ? run.count : run.row_step;
+  const float* const* const residual = run.epilogue == nullptr ? nullptr : run.epilogue->residual;
+  Epilogue end = run.epilogue == nullptr ? Epilogue{} : *run.epilogue;
+  if (run.epilogue != nullptr) some.epilogue = &end;
+  for (std::int64_t from = 0; from < run.count; from += kRows) {
+    some.rows = run.rows + from;
+    some.out = run.out + from;
+    some.count = std::min<std::int64_t>(kRows, run.count - from);
+    if (residual != nullptr) end.residual = residual + from;
+    run_panel(some);
+  }
 }
 
 }  // namespace
@@ -128,7 +201,8 @@ void run_panel(const PanelRun& run) {
     case 3: return run_rows<3>(run);
     case 4: return run_rows<4>(run);
     case 5: return run_rows<5>(run);
-    default: return run_rows<kRows>(run);
+    case kRows: return run_rows<kRows>(run);
+    default: return run_many(run);
   }
 }
 
@@ -145,6 +219,7 @@ void pack_panels(const float* from, std::int64_t row_stride, std::int64_t column
 }
 
 std::int64_t panel_width() { return kWidth; }
+std::int64_t panel_rows_for(std::int64_t columns) { return 2 * vectors_of(columns) <= kVectors ? kMostRows : kRows; }
 std::int64_t panel_rows() { return kRows; }
 
 }  // namespace ml::cpu::HWY_NAMESPACE
@@ -158,12 +233,14 @@ HWY_EXPORT(run_panel);
 HWY_EXPORT(pack_panels);
 HWY_EXPORT(panel_width);
 HWY_EXPORT(panel_rows);
+HWY_EXPORT(panel_rows_for);
 
 }  // namespace
 
 const PanelKernel& panel_kernel() {
   static const PanelKernel kernel{HWY_DYNAMIC_DISPATCH(panel_rows)(), HWY_DYNAMIC_DISPATCH(panel_width)(),
-                                  HWY_DYNAMIC_DISPATCH(run_panel), HWY_DYNAMIC_DISPATCH(pack_panels)};
+                                  HWY_DYNAMIC_DISPATCH(panel_rows_for), HWY_DYNAMIC_DISPATCH(run_panel),
+                                  HWY_DYNAMIC_DISPATCH(pack_panels)};
   return kernel;
 }
 

@@ -23,8 +23,8 @@ struct Epilogue {
 };
 
 struct PanelRun {
-  const float* const* rows;  // [taps][count], `depth` floats behind each
-  std::int64_t count;        // at most PanelKernel::rows
+  const float* const* rows;  // [taps][row_step], `depth` floats behind each of the first `count`
+  std::int64_t count;        // at most PanelKernel::rows_for(columns)
   std::int64_t taps;
   std::int64_t depth;
   const float* panel;        // [taps][depth][width]
@@ -36,11 +36,15 @@ struct PanelRun {
   // each row of the panel.
   const float* ahead = nullptr;
   std::int64_t ahead_lines = 0;
+  std::int64_t row_step = 0;  // 0: count
 };
 
 struct PanelKernel {
   std::int64_t rows;   // at once
   std::int64_t width;  // columns of a panel, a multiple of the vector
+  // Rows at once where only so many columns are wanted: with fewer sums in each there may be more of them, a multiple
+  // of `rows` for half a panel and less.
+  std::int64_t (*rows_for)(std::int64_t columns);
   void (*run)(const PanelRun& run);
   // Packs the columns of [depth, columns] with these strides (in elements) into panels, depth rows each.
   void (*pack)(const float* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t depth,

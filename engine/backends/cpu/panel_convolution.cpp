@@ -2,7 +2,8 @@
 //
 // A convolution is a product whose left rows are found by address: for each position of the window (a tap) the row of a
 // result is the channels of the place under it, or a row of zeros in the padding. Where an image has few channels, the
-// taps of one line of the window are one run of memory once the lines have their padding; such images are copied first.
+// taps of one line of the window are one run of memory once the lines have their padding; such images are copied first,
+// and may lie as they come (row-major) where they have the channels of a picture.
 #include <algorithm>
 #include <cstring>
 
@@ -18,6 +19,7 @@ namespace {
 
 constexpr double kFlopsPerPart = 5e5;
 constexpr std::int64_t kFewChannels = 16;
+constexpr std::int64_t kPictureChannels = 4;
 constexpr std::int64_t kCacheBytes = 1024 * 1024;  // of weights that stay in the second-level cache
 constexpr std::int64_t kMostRows = 16;             // of any panel kernel
 constexpr std::int64_t kChunkBytes = 512 * 1024;   // of weights that are used by one tile after the other
@@ -25,6 +27,13 @@ constexpr std::int64_t kLineFloats = 16;           // of a cache line
 
 // Channels of a group beside which a panel's width is not wasted.
 constexpr std::int64_t kLeastChannels = 4;
+
+// Whether a line of the window becomes one tap.
+bool joins_taps(const ConvolutionRequest& request) {
+  const std::size_t across = static_cast<std::size_t>(request.spatial()) - 1;
+  return request.groups == 1 && request.x->type.shape[1] < kFewChannels &&
+         request.w->type.shape[request.spatial() + 1] > 1 && request.windows.dilations[across] == 1;
+}
 
 class PanelConvolution final : public Kernel {
  public:
@@ -42,9 +51,12 @@ class PanelConvolution final : public Kernel {
     pixels_ = lines_.line[0].count * lines_.line[1].count * lines_.line[2].count;
     packed_ = pack(*request.w->constant, packs);
 
-    if (groups_ == 1 && channels_ < kFewChannels && lines_.line[2].window > 1 && lines_.line[2].dilation == 1)
+    if (joins_taps(request)) {
+      planes_ = !lies_channels_last(*request.x);
       join_taps();
+    }
     zeros_.assign(static_cast<std::size_t>(depth_), 0.0f);
+    place_taps();
     const std::int64_t tiles = (pixels_ + kernel_.rows - 1) / kernel_.rows;
     const std::int64_t wanted = part_count(request.flops(), kFlopsPerPart * 2, 64);
     pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, std::max<std::int64_t>(tiles / 4, 1));
@@ -52,12 +64,13 @@ class PanelConvolution final : public Kernel {
     const std::int64_t weight_bytes =
         taps_ * depth_ * kernel_.width * panels_ * static_cast<std::int64_t>(sizeof(float));
     weights_stay_ = weight_bytes <= kCacheBytes;
+    rows_ = weights_stay_ ? kernel_.rows_for(width_ - (panels_ - 1) * kernel_.width) : kernel_.rows;
     chunks_ = std::clamp<std::int64_t>(weight_bytes / panels_ / kChunkBytes + 1, 1, taps_);
     // Sums that wait for further taps stand where the result will.
     const bool once = weights_stay_ || chunks_ == 1;
     if (once && whole.residual != ContractionRequest::kNone && whole.may_overwrite(whole.residual))
       in_place_ = whole.residual;
-    table_bytes_ = aligned_size(static_cast<std::size_t>(taps_ * kernel_.rows) * sizeof(const float*));
+    table_bytes_ = aligned_size(static_cast<std::size_t>(taps_ * rows_) * sizeof(const float*));
   }
 
   bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
@@ -108,14 +121,41 @@ class PanelConvolution final : public Kernel {
   // Where the last window ends, behind the image's first place.
   std::int64_t reach() const { return lines_.line[2].place(lines_.line[2].count - 1, lines_.line[2].window - 1) + 1; }
 
+  // How far each tap's row lies behind the first one's, where the whole window is inside of the image.
+  void place_taps() {
+    const Line &outer = lines_.line[0], &down = lines_.line[1], &across = lines_.line[2];
+    const bool joined = padded_bytes_ != 0;
+    const std::int64_t length = joined ? line_length_ : across.extent;
+    for (std::int64_t a = 0; a < outer.window; ++a) {
+      for (std::int64_t b = 0; b < down.window; ++b) {
+        for (std::int64_t c = 0; c < (joined ? 1 : across.window); ++c) {
+          const std::int64_t line = a * outer.dilation * down.extent + b * down.dilation;
+          places_.push_back((line * length + c * across.dilation) * channels_);
+        }
+      }
+    }
+  }
+
   void pad_lines(const float* from, float* to, Range lines) const {
     const std::int64_t given = lines_.line[2].extent * channels_, before = lines_.line[2].pad * channels_;
     const std::int64_t length = line_length_ * channels_;
     for (std::int64_t line = lines.begin; line < lines.end; ++line) {
       float* const at = to + line * length;
       std::fill(at, at + before, 0.0f);
-      std::memcpy(at + before, from + line * given, static_cast<std::size_t>(given) * sizeof(float));
+      if (planes_)
+        interleave(from, line, at + before);
+      else
+        std::memcpy(at + before, from + line * given, static_cast<std::size_t>(given) * sizeof(float));
       std::fill(at + before + given, at + length, 0.0f);
+    }
+  }
+
+  // A line of all channels, each of which lies as an image of its own.
+  void interleave(const float* from, std::int64_t line, float* to) const {
+    const std::int64_t lines = lines_.line[0].extent * lines_.line[1].extent, length = lines_.line[2].extent;
+    from += (line / lines * channels_ * lines + line % lines) * length;
+    for (std::int64_t channel = 0; channel < channels_; ++channel, from += lines * length) {
+      for (std::int64_t i = 0; i < length; ++i) to[i * channels_ + channel] = from[i];
     }
   }
 
@@ -148,16 +188,16 @@ class PanelConvolution final : public Kernel {
     const std::int64_t both = panel_parts_ * pixel_parts_, index = part % both;
     const Range panels = range_of(panels_, panel_parts_, weights_stay_ ? index % panel_parts_ : index / pixel_parts_);
     const Range pixels =
-        range_of(pixels_, pixel_parts_, weights_stay_ ? index / panel_parts_ : index % pixel_parts_, kernel_.rows);
+        range_of(pixels_, pixel_parts_, weights_stay_ ? index / panel_parts_ : index % pixel_parts_, rows_);
     part /= both;
     const std::int64_t group = part % groups_, image = part / groups_;
     const auto tile_at = [&](std::int64_t pixel) {
-      const Tile tile{image, group, pixel, std::min(kernel_.rows, pixels.end - pixel)};
+      const Tile tile{image, group, pixel, std::min(rows_, pixels.end - pixel)};
       fill_table(launch.x, tile, table);
       return tile;
     };
     if (weights_stay_) {
-      for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += kernel_.rows) {
+      for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_) {
         const Tile tile = tile_at(pixel);
         for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
           run_tile(launch, tile, panel, table, {0, taps_}, -1);
@@ -166,8 +206,8 @@ class PanelConvolution final : public Kernel {
       for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
         for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
           const Range taps = range_of(taps_, chunks_, chunk);
-          for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += kernel_.rows)
-            run_tile(launch, tile_at(pixel), panel, table, taps, pixel / kernel_.rows);
+          for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_)
+            run_tile(launch, tile_at(pixel), panel, table, taps, pixel / rows_);
         }
       }
     }
@@ -184,15 +224,25 @@ class PanelConvolution final : public Kernel {
     std::int64_t plane = tile.first / across.count / down.count;
     for (std::int64_t i = 0; i < tile.count; ++i) {
       const float** entry = table + i;
-      for (std::int64_t a = 0; a < outer.window; ++a) {
-        const std::int64_t z = outer.place(plane, a);
-        for (std::int64_t b = 0; b < down.window; ++b) {
-          const std::int64_t y = down.place(line, b);
-          const bool inside = z >= 0 && z < outer.extent && y >= 0 && y < down.extent;
-          const float* const row = inside ? x + (z * down.extent + y) * length * channels_ : nullptr;
-          for (std::int64_t c = 0; c < window; ++c, entry += tile.count) {
-            const std::int64_t at = joined ? column * across.stride : across.place(column, c);
-            *entry = inside && at >= 0 && at < length ? row + at * channels_ : zeros_.data();
+      const std::int64_t z0 = outer.place(plane, 0), y0 = down.place(line, 0);
+      const std::int64_t x0 = joined ? column * across.stride : across.place(column, 0);
+      if (outer.holds(z0) && down.holds(y0) && (joined || across.holds(x0))) {
+        const float* const first = x + ((z0 * down.extent + y0) * length + x0) * channels_;
+        for (const std::int64_t place : places_) {
+          *entry = first + place;
+          entry += tile.count;
+        }
+      } else {
+        for (std::int64_t a = 0; a < outer.window; ++a) {
+          const std::int64_t z = outer.place(plane, a);
+          for (std::int64_t b = 0; b < down.window; ++b) {
+            const std::int64_t y = down.place(line, b);
+            const bool inside = z >= 0 && z < outer.extent && y >= 0 && y < down.extent;
+            const float* const row = inside ? x + (z * down.extent + y) * length * channels_ : nullptr;
+            for (std::int64_t c = 0; c < window; ++c, entry += tile.count) {
+              const std::int64_t at = joined ? column * across.stride : across.place(column, c);
+              *entry = inside && at >= 0 && at < length ? row + at * channels_ : zeros_.data();
+            }
           }
         }
       }
@@ -240,6 +290,9 @@ class PanelConvolution final : public Kernel {
   std::int64_t depth_ = 0, width_ = 0;  // channels and results of a group
   std::int64_t panels_ = 0;             // of a group
   std::int64_t taps_ = 0, pixels_ = 0;
+  std::int64_t rows_ = 0;             // of a tile
+  std::vector<std::int64_t> places_;  // per tap, in floats
+  bool planes_ = false;               // of the image: its channels do not lie innermost
   std::int64_t pixel_parts_ = 1, panel_parts_ = 1;
   bool weights_stay_ = true;
   std::int64_t chunks_ = 1;       // of a panel's taps, where the weights don't stay
@@ -259,8 +312,15 @@ const char* refuse(const KernelRequest& node) {
   if (request.empty()) return refusal::kSize;
   if (request.w->constant == nullptr) return refusal::kOperand;
   if (request.x->type.shape[1] / request.groups < kLeastChannels && request.groups > 1) return refusal::kSize;
-  const bool last = lies_channels_last(*request.x) && lies_channels_last(*request.y);
-  return last ? whole.refuse("convolution") : refusal::kLayout;
+  const bool given = lies_channels_last(*request.x) || (joins_taps(request) && lies_row_major(*request.x));
+  return given && lies_channels_last(*request.y) ? whole.refuse("convolution") : refusal::kLayout;
+}
+
+void prefer(const KernelRequest& node, std::vector<Layout>& inputs, std::vector<Layout>& outputs) {
+  prefer_contraction(node, inputs, outputs);
+  const ContractionRequest whole(node);
+  const ConvolutionRequest request(whole.contraction());
+  if (joins_taps(request) && request.x->type.shape[1] <= kPictureChannels) inputs[0] = row_major(request.x->type.shape);
 }
 
 std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
@@ -268,7 +328,7 @@ std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) 
 }
 
 constexpr Implementation row(const char* op) {
-  return {.op = op, .kernel = "panel_convolution", .refuse = refuse, .compile = compile, .prefer = prefer_contraction};
+  return {.op = op, .kernel = "panel_convolution", .refuse = refuse, .compile = compile, .prefer = prefer};
 }
 
 constexpr Implementation kTable[] = {row("convolution"), row("fused_contraction")};

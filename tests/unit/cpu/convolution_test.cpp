@@ -31,16 +31,29 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 constexpr Case kCases[] = {
     {"pointwise", "panel_convolution", 2, 40, 9, 7, 70, 1, 1, 0, 1, 1, true, 4},
     {"pointwise_strided", "panel_convolution", 1, 24, 9, 11, 65, 1, 2, 0, 1, 1, false, 4},
+    {"half_a_panel", "panel_convolution", 1, 37, 9, 7, 24, 1, 1, 0, 1, 1, true, 4},
+    {"one_vector", "panel_convolution", 2, 35, 9, 7, 16, 1, 1, 0, 1, 1, true, 4},
+    {"one_vector_in_part", "panel_convolution", 1, 17, 11, 7, 5, 3, 1, 1, 1, 1, false, 4},
+    {"panels_and_a_half", "panel_convolution", 1, 18, 11, 7, 96, 1, 1, 0, 1, 1, true, 4},
     {"three", "panel_convolution", 1, 24, 10, 9, 20, 3, 1, 1, 1, 1, true, 4},
     {"three_strided", "panel_convolution", 2, 33, 15, 14, 66, 3, 2, 1, 1, 1, true, 4},
     {"dilated", "panel_convolution", 1, 17, 16, 15, 30, 3, 1, 2, 2, 1, true, 4},
     {"few_channels", "panel_convolution", 2, 3, 33, 31, 40, 7, 2, 3, 1, 1, true, 4},
+    {"picture_and_depth", "panel_convolution", 2, 4, 18, 17, 24, 3, 2, 1, 1, 1, true, 4},
+    {"ten_channels", "panel_convolution", 1, 10, 18, 17, 24, 3, 2, 1, 1, 1, true, 4},
     {"one_channel", "panel_convolution", 1, 1, 12, 13, 5, 5, 1, 0, 1, 1, false, 4},
     {"wide_padding", "panel_convolution", 1, 4, 3, 2, 6, 3, 1, 4, 1, 1, true, 4},
     {"groups", "panel_convolution", 1, 24, 9, 9, 36, 3, 1, 1, 1, 4, true, 4},
     {"many_weights", "panel_convolution", 1, 300, 5, 4, 500, 3, 1, 1, 1, 1, true, 4},
     {"depthwise", "depthwise_convolution", 2, 67, 13, 12, 67, 3, 1, 1, 1, 67, true, 4},
     {"depthwise_strided", "depthwise_convolution", 1, 32, 14, 15, 32, 5, 2, 2, 1, 32, false, 4},
+    {"depthwise_three", "depthwise_convolution", 2, 48, 21, 18, 48, 3, 1, 1, 1, 48, true, 4},
+    {"depthwise_three_strided", "depthwise_convolution", 1, 40, 21, 18, 40, 3, 2, 1, 1, 40, true, 4},
+    {"depthwise_five", "depthwise_convolution", 1, 50, 19, 18, 50, 5, 1, 2, 1, 50, true, 4},
+    {"depthwise_wide_padding", "depthwise_convolution", 1, 18, 6, 5, 18, 3, 2, 4, 1, 18, false, 4},
+    {"depthwise_valid", "depthwise_convolution", 1, 33, 9, 8, 33, 3, 1, 0, 1, 33, true, 4},
+    {"depthwise_seven", "depthwise_convolution", 1, 33, 11, 10, 33, 7, 1, 3, 1, 33, true, 4},
+    {"depthwise_stride_three", "depthwise_convolution", 1, 33, 11, 10, 33, 3, 3, 1, 1, 33, true, 4},
     {"depthwise_dilated", "depthwise_convolution", 1, 20, 9, 8, 20, 3, 1, 2, 2, 20, true, 4},
     {"depthwise_narrow", "depthwise_convolution", 1, 16, 4, 2, 16, 5, 1, 2, 1, 16, true, 4},
     {"winograd", "winograd_convolution", 1, 64, 28, 27, 70, 3, 1, 1, 1, 1, true, 32},
@@ -132,6 +145,24 @@ TEST_P(Convolutions, AreTheSumsThatTheyStandFor) {
 }
 INSTANTIATE_TEST_SUITE_P(Cases, Convolutions, testing::ValuesIn(kCases),
                          [](const auto& instance) { return instance.param.name; });
+
+// Other images are copied into the layout that convolutions have.
+TEST(ConvolutionLayouts, ReadPicturesAsTheyCome) {
+  const auto copies = [](std::int64_t channels) {
+    Graph graph;
+    const Var x = input(graph, "x", DType::f32, {1, channels, 18, 17});
+    const Var w = constant(graph, make_splat(DType::f32, {24, channels, 3, 3}, 0.5));
+    output("y", convolution(x, w, Var{}, {{2, 2}, {1, 1}, {1, 1}, {1, 1}}));
+    const std::unique_ptr<Device> device = runtime::create_device("cpu", 2);
+    runtime::ProgramResources resources(*device);
+    const std::string text = runtime::make_plan(graph, resources, {runtime::reference_evaluate()})->describe();
+    int count = 0;
+    for (std::size_t at = 0; (at = text.find("broadcast_to", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(copies(3), 1) << "of the result alone";
+  EXPECT_EQ(copies(10), 2);
+}
 
 }  // namespace
 }  // namespace ml

@@ -67,6 +67,8 @@ const Product kProducts[] = {
     {"panel_matmul", {17, 40}, {40, 150}},
     {"panel_matmul", {2, 5, 33}, {33, 70}},
     {"panel_convolution", {2, 24, 9, 7}, {70, 24, 1, 1}},
+    {"panel_convolution", {1, 20, 13, 11}, {24, 20, 1, 1}},   // tiles of more rows, for few columns
+    {"panel_convolution", {1, 20, 9, 7}, {90, 20, 1, 1}},     // and for few columns behind many
     {"panel_convolution", {1, 300, 5, 4}, {300, 300, 3, 3}},  // sums that wait for further taps
     {"winograd_convolution", {1, 40, 26, 25}, {36, 40, 3, 3}, 1, 32},
     {"depthwise_convolution", {1, 67, 13, 12}, {67, 1, 3, 3}, 67},
