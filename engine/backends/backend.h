@@ -90,6 +90,10 @@ struct KernelRequest {
   }
 };
 
+// What a launch wants of an input that is a constant: nothing when it was packed at compile time, its bytes at any
+// alignment, or its bytes aligned to 16.
+enum class ConstantUse { packed, bytes, aligned };
+
 // A kernel compiled for one request; immutable, used by many streams at once.
 class Kernel {
  public:
@@ -101,7 +105,12 @@ class Kernel {
     (void)input, (void)output;
     return false;
   }
-  // Enqueues. Spans of inputs that are constants packed at compile time and of unused outputs may be empty.
+  // Asked of inputs that are constants in the request.
+  virtual ConstantUse constant_use(std::size_t input) const {
+    (void)input;
+    return ConstantUse::aligned;
+  }
+  // Enqueues. Spans of packed constants and of unused outputs may be empty.
   virtual void launch(Stream& stream, std::span<const BufferSpan> inputs, std::span<const BufferSpan> outputs,
                       BufferSpan scratch) const = 0;
 };

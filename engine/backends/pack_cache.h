@@ -20,7 +20,8 @@ class PackCache {
   using Make = std::function<std::shared_ptr<const Buffer>()>;
 
   // The constant in the form that `format` names. The name must tell apart everything that changes the bytes: blocked
-  // layout, padding, compute type. Any thread may call; different keys are made in parallel.
+  // layout, padding, compute type. Once made, the constant's own bytes are set aside. Any thread may call; different
+  // keys are made in parallel.
   std::shared_ptr<const Buffer> get(const ConstantData& constant, std::string_view format, const Make& make);
 
   // Device bytes held, of what has been made.

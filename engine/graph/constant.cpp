@@ -32,8 +32,8 @@ std::uint64_t hash_bytes(std::span<const std::byte> bytes) noexcept {
   return hash_combine(state, tail);
 }
 
-Blob::Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity)
-    : bytes_(bytes), owner_(std::move(owner)), identity_(std::move(identity)) {}
+Blob::Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity, Drop drop)
+    : bytes_(bytes), owner_(std::move(owner)), identity_(std::move(identity)), drop_(drop) {}
 
 std::shared_ptr<const Blob> Blob::copy_of(std::span<const std::byte> bytes) {
   return owning({bytes.begin(), bytes.end()});

@@ -16,19 +16,26 @@ namespace ml {
 // shared.
 class Blob {
  public:
+  // Lets the memory of bytes go that come back by themselves when they are read again: pages of a mapped file.
+  using Drop = void (*)(std::span<const std::byte> bytes);
   // Keeps `owner` alive as long as the blob; `identity` names the content (a hash of it, made once on registration, or
-  // for copies made in this process a serial number).
-  Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity);
+  // for copies made in this process a serial number). `drop`: null where bytes can't come back.
+  Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity, Drop drop = nullptr);
   static std::shared_ptr<const Blob> copy_of(std::span<const std::byte> bytes);
   static std::shared_ptr<const Blob> owning(std::vector<std::byte> bytes);
 
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  // Says that these bytes are not read again soon.
+  void set_aside(std::span<const std::byte> bytes) const {
+    if (drop_ != nullptr) drop_(bytes);
+  }
   const std::string& identity() const noexcept { return identity_; }
 
  private:
   std::span<const std::byte> bytes_;
   std::shared_ptr<const void> owner_;
   std::string identity_;
+  Drop drop_;
 };
 
 // A dense row-major tensor inside a blob.

@@ -55,6 +55,7 @@ bool all_finite(const Numbers& numbers) {
 template <class T>
 ConstantPtr scaled(const ConstantData& weights, const Numbers& factor, std::int64_t inner) {
   std::vector<std::byte> bytes(weights.bytes().begin(), weights.bytes().end());
+  weights.blob->set_aside(weights.bytes());
   auto* const values = reinterpret_cast<T*>(bytes.data());
   const std::size_t count = bytes.size() / sizeof(T), channels = factor.size(), run = static_cast<std::size_t>(inner);
   for (std::size_t at = 0; at < count;) {

@@ -30,6 +30,8 @@ bool find_place(Task& task, Session& session, std::size_t index, Argument& argum
     Arena* arena = session.arenas.find(record.arena);
     if (arena == nullptr)
       return refuse(task, MLRING_NOT_FOUND, index, "there is no arena " + std::to_string(record.arena));
+    if (arena->file && record.direction != MLRING_IN)
+      return refuse(task, MLRING_INVALID_ARGUMENT, index, "its arena is a file, which may only be read");
     size = arena->bytes;
     if (mlring_range_ok(record.offset, record.capacity, size)) {
       ++arena->uses;
@@ -71,6 +73,10 @@ bool take_arguments(Task& task, Session& session) {
   if (arena == nullptr || !mlring_table_ok(&descriptor, arena->bytes)) {
     task.fail(arena == nullptr ? MLRING_NOT_FOUND : MLRING_INVALID_ARGUMENT,
               arena == nullptr ? "there is no arena for the argument table" : "the argument table leaves its arena");
+    return false;
+  }
+  if (arena->file) {
+    task.fail(MLRING_INVALID_ARGUMENT, "the argument table is in a file, which may only be read");
     return false;
   }
   ++arena->uses;

@@ -1,4 +1,7 @@
 // The work of compile threads: graphs into programs, programs into plans.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <string>
 
 #include "engine/graph/binary.h"
@@ -17,12 +20,30 @@ constexpr std::uint64_t kMillisecond = 1'000'000;
 // A private copy: the client may rewrite the arena while the graph is parsed, and reuse it afterwards.
 std::vector<std::byte> copy_of(const Argument& argument) { return {argument.host(), argument.host() + argument.bytes}; }
 
+// Of a mapped file: the pages that lie within come back from it when they are read again.
+void drop_pages(std::span<const std::byte> bytes) {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+// What nobody writes is used where it is; everything else as a copy.
+std::shared_ptr<const Blob> blob_of(const Argument& argument) {
+  const std::span<const std::byte> bytes(argument.host(), argument.bytes);
+  const std::shared_ptr<const void>& file = argument.arena->file;
+  if (!file) return Blob::copy_of(bytes);
+  // The program keeps it mapped, so within the program the address names the content.
+  return std::make_shared<const Blob>(
+      bytes, file, "mapped:" + std::to_string(reinterpret_cast<std::uintptr_t>(bytes.data())), drop_pages);
+}
+
 void compile_graph(Task& task, Device& device, const std::shared_ptr<MemoryBudget>& memory,
                    const Checkpoint& checkpoint) {
   const std::span<const Argument> arguments(task.call->arguments);
   const std::vector<std::byte> bytes = copy_of(arguments[0]);
   std::vector<std::shared_ptr<const Blob>> blobs;
-  for (const Argument& blob : arguments.subspan(1)) blobs.push_back(Blob::copy_of({blob.host(), blob.bytes}));
+  for (const Argument& blob : arguments.subspan(1)) blobs.push_back(blob_of(blob));
   const SessionLimits& limits = task.queue->session().limits;
   const Graph graph = deserialize(bytes, blobs);
   checkpoint();

@@ -156,6 +156,14 @@ int32_t mlengine_arena_add(struct mlengine_session* session, void* base, uint64_
   return guarded([&] { *arena = session->worker.worker.add_arena(session->session, base, bytes); });
 }
 
+int32_t mlengine_file_add(struct mlengine_session* session, const void* base, uint64_t bytes,
+                          void (*release)(void* context), void* context, uint32_t* arena) {
+  return guarded([&] {
+    std::shared_ptr<const void> mapping(context, release);
+    *arena = session->worker.worker.add_file(session->session, const_cast<void*>(base), bytes, std::move(mapping));
+  });
+}
+
 int32_t mlengine_arena_remove(struct mlengine_session* session, uint32_t arena) {
   return guarded([&] { session->worker.worker.remove_arena(session->session, arena); });
 }

@@ -7,6 +7,7 @@
  *          memory, queues) are valid on all queues of their session.
  * queue    the pages of kernel/uapi/mlaccel_ring.h in a sealed memfd, and two eventfds.
  * arena    memory of the client that descriptors name by number.
+ * file     an arena that may only be read, and that programs go on using.
  *
  * Functions answer 0 or a negated ml::Code; mlengine_error() then says why, for the calling thread. They may be called
  * from any thread. A struct begins with its size, set by the caller: a smaller one of an older caller is accepted, the
@@ -120,6 +121,14 @@ MLENGINE_API void mlengine_queue_destroy(struct mlengine_queue* queue);
  * stay mapped, readable and writable, until the arena is removed.
  */
 MLENGINE_API int32_t mlengine_arena_add(struct mlengine_session* session, void* base, uint64_t bytes, uint32_t* arena);
+/*
+ * The same for a file that is mapped privately at base, the beginning of a page, and that nothing writes to:
+ * descriptors may only read it. What COMPILE takes from it is not copied, and its pages are let go of (MADV_DONTNEED)
+ * once they have been read. It stays mapped, and the file as it is, until release(context) is called: once, from any
+ * thread, when the arena has been removed and the last program made of it is gone; also when this fails.
+ */
+MLENGINE_API int32_t mlengine_file_add(struct mlengine_session* session, const void* base, uint64_t bytes,
+                                       void (*release)(void* context), void* context, uint32_t* arena);
 /* New descriptors can't name it; comes back when no earlier one uses it any more, and the memory may be unmapped. */
 MLENGINE_API int32_t mlengine_arena_remove(struct mlengine_session* session, uint32_t arena);
 

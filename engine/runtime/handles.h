@@ -65,7 +65,9 @@ struct Arena {
   std::unique_ptr<Buffer> buffer;  // on unified devices
   std::uint32_t uses = 0;          // by descriptors in flight: while it isn't 0 the memory stays mapped
   bool owns_mapping = false;       // unmapped with it
-  bool removed = false;            // it belongs to its uses: the last one frees it
+  // Set: a mapped file that nobody writes, which stays mapped as long as somebody holds this.
+  std::shared_ptr<const void> file;
+  bool removed = false;  // it belongs to its uses: the last one frees it
 };
 
 class ArenaTable {

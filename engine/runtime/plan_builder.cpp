@@ -136,6 +136,8 @@ class PlanBuilder {
     return producer != kNoNode && graph_.nodes()[producer].op->kind != OpKind::constant;
   }
 
+  bool is_constant(ValueId storage) const { return producer_of(storage) != kNoNode && !made_by_node(storage); }
+
   // Whether the node that makes `storage` may write it over the input: it doesn't read that input, or works in place.
   bool may_overwrite(ValueId input, ValueId storage) const {
     const std::uint32_t index = producer_of(storage);
@@ -174,7 +176,7 @@ class PlanBuilder {
         places_[storage] = own;
       else if (made_by_node(storage) && places_[storage].in == Place::In::nowhere)
         places_[storage] = scratch_place(bytes_of(graph_.type(value)));
-      else if (producer_of(storage) != kNoNode && !made_by_node(storage))
+      else if (is_constant(storage))
         places_[storage] = constant_place(storage);
       if (own.size == 0 || same(places_[storage], own)) continue;
       add_output_copy(storage, own, donation_of[i].has_value());
@@ -204,10 +206,10 @@ class PlanBuilder {
   }
   static bool same(const Place& a, const Place& b) { return a.in == b.in && a.index == b.index; }
 
-  Place constant_place(ValueId storage) {
-    if (places_[storage].in == Place::In::constant) return places_[storage];
+  Place constant_place(ValueId storage, ConstantUse use = ConstantUse::aligned) {
+    if (use == ConstantUse::packed) return {};
     const ConstantPtr& value = graph_.producer(storage)->as<ConstantAttributes>().value;
-    plan_->constants_.push_back(resources_.constant(value));
+    plan_->constants_.push_back(resources_.constant(value, use));
     return {Place::In::constant, static_cast<std::uint32_t>(plan_->constants_.size() - 1), 0, value->length()};
   }
 
@@ -283,12 +285,17 @@ class PlanBuilder {
     Compiled& compiled = compiled_[index];
     if (!compiled.runs) return;
     const auto first_place = static_cast<std::uint32_t>(plan_->places_.size());
-    for (const ValueId input : node.inputs) {
-      const ValueId storage = storage_of(input);
-      if (places_[storage].in == Place::In::nowhere)
-        places_[storage] =
-            made_by_node(storage) ? scratch_place(bytes_of(graph_.type(input))) : constant_place(storage);
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId storage = storage_of(node.inputs[i]);
       --reads_[storage];
+      // Each reader says how it wants a constant.
+      if (is_constant(storage)) {
+        const bool told = compiled.kernel && graph_.constant(node.inputs[i]) != nullptr;
+        add_place(constant_place(storage, told ? compiled.kernel->constant_use(i) : ConstantUse::aligned));
+        continue;
+      }
+      if (places_[storage].in == Place::In::nowhere)
+        places_[storage] = scratch_place(bytes_of(graph_.type(node.inputs[i])));
       add_place(places_[storage]);
     }
     for (std::uint32_t i = 0; i < node.output_count; ++i) {

@@ -8,33 +8,39 @@
 namespace ml::runtime {
 namespace {
 
-// Kernels load constants with whole vectors; bytes that lie worse are copied once.
+// Kernels load constants with whole vectors, unless they say otherwise; bytes that lie worse are copied once.
 constexpr std::uintptr_t kWrapAlignment = 16;
 
-std::shared_ptr<Buffer> place(Device& device, std::span<const std::byte> bytes) {
-  const bool aligned = reinterpret_cast<std::uintptr_t>(bytes.data()) % kWrapAlignment == 0;
+bool is_aligned(std::span<const std::byte> bytes) {
+  return reinterpret_cast<std::uintptr_t>(bytes.data()) % kWrapAlignment == 0;
+}
+
+std::shared_ptr<Buffer> place(Device& device, const ConstantData& constant, ConstantUse use) {
+  const std::span<const std::byte> bytes = constant.bytes();
   // Nothing writes through the buffer of a constant: it is only ever an operand to read.
-  if (device.traits().unified && aligned && !bytes.empty())
+  if (device.traits().unified && (use == ConstantUse::bytes || is_aligned(bytes)) && !bytes.empty())
     return device.wrap(const_cast<std::byte*>(bytes.data()), bytes.size());
   std::shared_ptr<Buffer> buffer = device.allocate(bytes.size());
   if (!bytes.empty()) {
     const std::unique_ptr<Stream> stream = device.create_stream();
     stream->upload({buffer.get(), 0, bytes.size()}, bytes.data());
     stream->record()->wait();
+    constant.blob->set_aside(bytes);
   }
   return buffer;
 }
 
 }  // namespace
 
-std::shared_ptr<Buffer> ProgramResources::constant(const ConstantPtr& constant) {
+std::shared_ptr<Buffer> ProgramResources::constant(const ConstantPtr& constant, ConstantUse use) {
   const std::uint64_t key = hash(*constant);
   const std::lock_guard lock(mutex_);
   for (auto [at, end] = constants_.equal_range(key); at != end; ++at) {
-    if (equal(*at->second.constant, *constant)) return at->second.buffer;
+    if (!equal(*at->second.constant, *constant)) continue;
+    if (at->second.aligned || use == ConstantUse::bytes) return at->second.buffer;
   }
-  std::shared_ptr<Buffer> buffer = place(device_, constant->bytes());
-  constants_.emplace(key, Entry{constant, buffer});
+  std::shared_ptr<Buffer> buffer = place(device_, *constant, use);
+  constants_.emplace(key, Entry{constant, buffer, use == ConstantUse::aligned || is_aligned(constant->bytes())});
   return buffer;
 }
 

@@ -25,9 +25,9 @@ class ProgramResources {
   Device& device() const { return device_; }
   PackCache& packs() { return packs_; }
   const PackCache& packs() const { return packs_; }
-  // The constant in device memory: the bytes where they are on a unified device, otherwise a copy made once. Any thread
-  // may call.
-  std::shared_ptr<Buffer> constant(const ConstantPtr& constant);
+  // The constant in device memory: the bytes where they are on a unified device, if they lie as `use` wants them,
+  // otherwise a copy made once. Any thread may call.
+  std::shared_ptr<Buffer> constant(const ConstantPtr& constant, ConstantUse use = ConstantUse::aligned);
   // Counts what was packed by now; throws no_space when the budget has no room. Any thread may call.
   void charge_packs();
 
@@ -35,6 +35,7 @@ class ProgramResources {
   struct Entry {
     ConstantPtr constant;  // keeps wrapped bytes alive
     std::shared_ptr<Buffer> buffer;
+    bool aligned;
   };
 
   Device& device_;

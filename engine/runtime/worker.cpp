@@ -1,5 +1,7 @@
 #include "engine/runtime/worker.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <string>
 
@@ -184,6 +186,14 @@ std::uint32_t Worker::add_arena(Session& session, void* base, std::uint64_t byte
 std::uint32_t Worker::add_mapped_arena(Session& session, void* base, std::uint64_t bytes) {
   auto arena = std::make_unique<Arena>(base, bytes);
   arena->owns_mapping = true;
+  return add_arena(session, std::move(arena));
+}
+
+std::uint32_t Worker::add_file(Session& session, void* base, std::uint64_t bytes, std::shared_ptr<const void> mapping) {
+  if (reinterpret_cast<std::uintptr_t>(base) % static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)) != 0)
+    throw Error(Code::invalid_argument, "a file's mapping must begin at a page", {}, "map it with mmap");
+  auto arena = std::make_unique<Arena>(base, bytes);
+  arena->file = std::move(mapping);
   return add_arena(session, std::move(arena));
 }
 

@@ -60,6 +60,9 @@ class Worker {
   // Answers the arena's number; `base` is a multiple of 64. Comes back from removing when nothing uses it any more.
   std::uint32_t add_arena(Session& session, void* base, std::uint64_t bytes);
   void remove_arena(Session& session, std::uint32_t arena);
+  // An arena that descriptors may only read: a private mapping of a file, from the beginning of a page on, that nobody
+  // writes. What COMPILE takes from it is not copied; programs hold `mapping` instead.
+  std::uint32_t add_file(Session& session, void* base, std::uint64_t bytes, std::shared_ptr<const void> mapping);
 
   // For a worker process, whose control thread must never wait for a client's work ------------------------------------
 

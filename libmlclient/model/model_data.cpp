@@ -7,20 +7,21 @@ namespace {
 
 constexpr std::size_t kShapesRemembered = 256;
 
-// A mapped file that descriptors may name for the time of a compilation.
+// A mapped file that descriptors may name for the time of a compilation, where the worker can be shown one.
 class FileArena {
  public:
-  FileArena(client::Connection& connection, const files::MappedFile& file) : connection_(connection) {
-    id_ = connection.transport().add_arena(file.base(), file.bytes().size(), -1);
+  FileArena(client::Connection& connection, const std::shared_ptr<files::MappedFile>& file)
+      : connection_(connection), id_(connection.transport().add_file(file->bytes(), file)) {}
+  ~FileArena() {
+    if (id_) connection_.transport().remove_arena(*id_);
   }
-  ~FileArena() { connection_.transport().remove_arena(id_); }
   FileArena(const FileArena&) = delete;
   FileArena& operator=(const FileArena&) = delete;
-  std::uint32_t id() const { return id_; }
+  const std::optional<std::uint32_t>& id() const { return id_; }
 
  private:
   client::Connection& connection_;
-  std::uint32_t id_;
+  std::optional<std::uint32_t> id_;
 };
 
 }  // namespace
@@ -55,16 +56,17 @@ void Model::Data::registered_as(std::string reference, std::shared_ptr<client::P
 
 std::shared_ptr<client::Program> Model::Data::compile(const std::shared_ptr<client::SessionCore>& session,
                                                       const std::shared_ptr<client::Connection>& connection) {
-  // A worker in another process can't be shown this process's mapping of a file: it gets copies of the blobs.
-  if (!file || connection->transport().shares_memory()) return client::compile(session, connection, graph);
-  const FileArena arena(*connection, *file);
+  if (!file || file->bytes().empty()) return client::compile(session, connection, graph);
+  const FileArena arena(*connection, file);
+  // A worker in another process gets copies of the blobs.
+  if (!arena.id()) return client::compile(session, connection, graph);
   std::vector<client::PlacedBlob> placed;
   for (const Node& node : graph.nodes()) {
     if (node.op->kind != OpKind::constant) continue;
     const Blob* const blob = node.as<ConstantAttributes>().value->blob.get();
     const std::byte* const at = blob->bytes().data();
     if (at >= file->base() && at + blob->bytes().size() <= file->base() + file->bytes().size())
-      placed.push_back({blob, arena.id(), static_cast<std::uint64_t>(at - file->base())});
+      placed.push_back({blob, *arena.id(), static_cast<std::uint64_t>(at - file->base())});
   }
   return client::compile(session, connection, graph, placed);
 }

@@ -48,6 +48,13 @@ class EmbeddedTransport final : public Transport {
     engine_.check(engine_.arena_add(session_, base, bytes, &arena));
     return arena;
   }
+  std::optional<std::uint32_t> add_file(std::span<const std::byte> file, std::shared_ptr<const void> mapping) override {
+    const auto release = [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); };
+    auto* const held = new std::shared_ptr<const void>(std::move(mapping));
+    std::uint32_t arena = 0;
+    engine_.check(engine_.file_add(session_, file.data(), file.size(), release, held, &arena));
+    return arena;
+  }
   void remove_arena(std::uint32_t arena) noexcept override { engine_.arena_remove(session_, arena); }
 
  private:

@@ -71,6 +71,7 @@ EngineLibrary::EngineLibrary() {
   find(queue_create, "mlengine_queue_create");
   find(queue_destroy, "mlengine_queue_destroy");
   find(arena_add, "mlengine_arena_add");
+  find(file_add, "mlengine_file_add");
   find(arena_remove, "mlengine_arena_remove");
   find(error, "mlengine_error");
 }

@@ -27,6 +27,7 @@ class EngineLibrary {
   decltype(&mlengine_queue_create) queue_create;
   decltype(&mlengine_queue_destroy) queue_destroy;
   decltype(&mlengine_arena_add) arena_add;
+  decltype(&mlengine_file_add) file_add;
   decltype(&mlengine_arena_remove) arena_remove;
   decltype(&mlengine_error) error;
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "libmlclient/transport/client_ring.h"
@@ -38,6 +40,9 @@ class Transport {
   virtual std::uint32_t add_arena(void* base, std::uint64_t bytes, int fd) = 0;
   // When it comes back the worker no longer uses this process's mapping.
   virtual void remove_arena(std::uint32_t arena) noexcept = 0;
+  // An arena of a mapped file that programs go on using after it is removed, each holding `mapping`; nothing where the
+  // worker is another process.
+  virtual std::optional<std::uint32_t> add_file(std::span<const std::byte> file, std::shared_ptr<const void> mapping);
 
   // Throws unsupported when there is no daemon, and with it no registry.
   virtual OpenedModel open_model(const std::string& reference);

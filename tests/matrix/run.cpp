@@ -27,12 +27,13 @@ struct Placed {
   std::vector<std::byte> before, after;  // with the guards
   BufferSpan span;
 
-  Placed(Target& target, std::span<const std::byte> bytes)
-      : buffer(target.device->allocate(bytes.size() + 2 * kGuard)),
-        before(bytes.size() + 2 * kGuard, kUntouched),
+  // `shift`: by how much it lies behind an aligned place.
+  Placed(Target& target, std::span<const std::byte> bytes, std::size_t shift = 0)
+      : buffer(target.device->allocate(bytes.size() + shift + 2 * kGuard)),
+        before(bytes.size() + shift + 2 * kGuard, kUntouched),
         after(before.size()) {
-    std::ranges::copy(bytes, before.begin() + kGuard);
-    span = {buffer.get(), kGuard, bytes.size()};
+    std::ranges::copy(bytes, before.begin() + static_cast<std::ptrdiff_t>(kGuard + shift));
+    span = {buffer.get(), kGuard + shift, bytes.size()};
     target.stream->upload({buffer.get(), 0, before.size()}, before.data());
   }
   std::span<const std::byte> inside() const { return std::span(after).subspan(kGuard, span.size); }
@@ -54,8 +55,10 @@ Result run_kernel(Target& target, const Implementation& row, const KernelRequest
   out.reserve(request.outputs.size());
   std::vector<BufferSpan> in_spans, out_spans;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    in.emplace_back(target, to_layout(inputs[i], request.inputs[i].layout));
-    in_spans.push_back(in.back().span);
+    const bool constant = request.inputs[i].constant != nullptr;
+    const ConstantUse use = constant ? kernel->constant_use(i) : ConstantUse::aligned;
+    in.emplace_back(target, to_layout(inputs[i], request.inputs[i].layout), use == ConstantUse::bytes ? 1 : 0);
+    in_spans.push_back(use == ConstantUse::packed ? BufferSpan{} : in.back().span);
   }
   for (std::size_t i = 0; i < request.outputs.size(); ++i) {
     const Operand& operand = request.outputs[i];

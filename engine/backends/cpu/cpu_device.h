@@ -71,8 +71,10 @@ using Spans = std::span<const BufferSpan>;
 template <class Run>
 class FunctionKernel final : public Kernel {
  public:
-  FunctionKernel(Run run, std::size_t scratch) : run_(std::move(run)), scratch_(scratch) {}
+  FunctionKernel(Run run, std::size_t scratch, ConstantUse first)
+      : run_(std::move(run)), scratch_(scratch), first_(first) {}
   std::size_t scratch_bytes() const override { return scratch_; }
+  ConstantUse constant_use(std::size_t input) const override { return input == 0 ? first_ : ConstantUse::aligned; }
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan scratch) const override {
     run_(cpu_stream(stream), inputs, outputs, data_of(scratch));
   }
@@ -80,10 +82,11 @@ class FunctionKernel final : public Kernel {
  private:
   Run run_;
   std::size_t scratch_;
+  ConstantUse first_;  // of the first input
 };
 template <class Run>
-std::unique_ptr<Kernel> make_kernel(Run run, std::size_t scratch = 0) {
-  return std::make_unique<FunctionKernel<Run>>(std::move(run), scratch);
+std::unique_ptr<Kernel> make_kernel(Run run, std::size_t scratch = 0, ConstantUse first = ConstantUse::aligned) {
+  return std::make_unique<FunctionKernel<Run>>(std::move(run), scratch, first);
 }
 
 // The rows of the cpu's table, family by family; within an op the order is that of preference.

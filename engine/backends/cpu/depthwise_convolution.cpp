@@ -155,6 +155,10 @@ class DepthwiseConvolution final : public Kernel {
     block_ = std::clamp<std::int64_t>(kBlockBytes / (line_bytes * down_.stride), 1, kMostLines);
   }
 
+  ConstantUse constant_use(std::size_t input) const override {
+    return input == 1 ? ConstantUse::packed : ConstantUse::aligned;
+  }
+
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan) const override {
     const auto* const x = data_of<float>(inputs[0]);
     auto* const y = data_of<float>(outputs[0]);

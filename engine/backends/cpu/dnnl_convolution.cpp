@@ -180,6 +180,9 @@ class Convolution final : public Kernel {
     }
   }
 
+  ConstantUse constant_use(std::size_t input) const override {
+    return input == 1 && packed_ ? ConstantUse::packed : ConstantUse::aligned;
+  }
   std::size_t scratch_bytes() const override {
     const auto parts = static_cast<std::size_t>(parts_);
     const std::size_t weights = direction_ == Direction::weight_gradient ? w_bytes_ * parts : w_bytes_;

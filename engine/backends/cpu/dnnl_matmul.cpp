@@ -50,6 +50,9 @@ class Matmul final : public Kernel {
                                    static_cast<std::int64_t>(shape_.batches.size()));
   }
 
+  ConstantUse constant_use(std::size_t input) const override {
+    return input == 1 && !packed_.empty() ? ConstantUse::packed : ConstantUse::aligned;
+  }
   std::size_t scratch_bytes() const override {
     return static_cast<std::size_t>(cuts_ > 1 ? cuts_ : runs_) * aligned_size(scratchpad_);
   }

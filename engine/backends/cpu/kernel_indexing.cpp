@@ -131,12 +131,14 @@ std::unique_ptr<Kernel> compile_gather(const KernelRequest& request, PackCache&)
   const std::int64_t rows = r.view.outer * r.count;
   const std::int64_t parts =
       part_count(static_cast<double>(rows) * static_cast<double>(r.view.inner), kElementsPerPart, rows);
-  return make_kernel([=](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
+  const auto gather = [=](CpuStream& stream, Spans inputs, Spans outputs, std::byte*) {
     stream.pool().parallel_for(parts, [&](std::int64_t part) {
       if (!rows_of(r, run, range_of(rows, parts, part), data_of(inputs[0]), data_of(inputs[1]), data_of(outputs[0])))
         stream.set_index_error();
     });
-  });
+  };
+  // Rows that are no words are copied byte by byte: a table of embeddings stays where it is in a file.
+  return make_kernel(gather, 0, run == 2 || run == 4 || run == 8 ? ConstantUse::aligned : ConstantUse::bytes);
 }
 
 // Where the elements of a smaller tensor of indices lie in x, along each dimension but the axis.

@@ -74,6 +74,9 @@ class PanelConvolution final : public Kernel {
   }
 
   bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
+  ConstantUse constant_use(std::size_t input) const override {
+    return input == 1 ? ConstantUse::packed : ConstantUse::aligned;
+  }
 
   std::size_t scratch_bytes() const override {
     return padded_bytes_ + table_bytes_ * static_cast<std::size_t>(parts());

@@ -6,6 +6,7 @@
 #include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/matmul_shape.h"
 #include "engine/backends/cpu/panel.h"
+#include "engine/backends/cpu/panel_pack.h"
 #include "engine/backends/cpu/partition.h"
 
 namespace ml::cpu {
@@ -35,6 +36,9 @@ class PanelMatmul final : public Kernel {
 
   // Every sum is complete when it is written.
   bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
+  ConstantUse constant_use(std::size_t input) const override {
+    return input == 1 ? ConstantUse::packed : ConstantUse::aligned;
+  }
 
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan) const override {
     const auto* const a = data_of<float>(inputs[0]);
@@ -56,11 +60,7 @@ class PanelMatmul final : public Kernel {
     return packs.get(constant, format, [&] {
       const auto floats = static_cast<std::size_t>(panels_ * shape_.k * kernel_.width);
       auto buffer = std::make_shared<CpuBuffer>(floats * sizeof(float));
-      const auto bytes = constant.bytes();
-      CpuBuffer aligned(bytes.size());  // constants lie at any alignment
-      std::copy(bytes.begin(), bytes.end(), aligned.data());
-      kernel_.pack(reinterpret_cast<const float*>(aligned.data()), shape_.b.row, shape_.b.column, shape_.k, shape_.n,
-                   reinterpret_cast<float*>(buffer->data()));
+      pack_matrix(constant, shape_.b, shape_.k, shape_.n, kernel_.width, reinterpret_cast<float*>(buffer->data()));
       return buffer;
     });
   }

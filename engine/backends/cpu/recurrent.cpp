@@ -57,6 +57,9 @@ class RecurrentKernel final : public Kernel {
     if (const ConstantData* const r = request.inputs[1].constant) pack_constant(*r, packs);
   }
 
+  ConstantUse constant_use(std::size_t input) const override {
+    return input == 1 && packed_ ? ConstantUse::packed : ConstantUse::aligned;
+  }
   std::size_t scratch_bytes() const override {
     const std::size_t states = static_cast<std::size_t>(directions_) * direction_bytes();
     return states + within_bytes() + (packed_ ? 0 : static_cast<std::size_t>(directions_) * bytes_of(packed_floats_));

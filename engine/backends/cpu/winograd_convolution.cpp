@@ -54,6 +54,9 @@ class WinogradConvolution final : public Kernel {
   }
 
   bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
+  ConstantUse constant_use(std::size_t input) const override {
+    return input == 1 ? ConstantUse::packed : ConstantUse::aligned;
+  }
 
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan scratch) const override {
     const auto* const x = data_of<float>(inputs[0]);

@@ -64,7 +64,8 @@ class ML_API Model {
   static Model trace(const std::function<std::vector<Tensor>(std::span<const Tensor>)>& function,
                      std::vector<ModelPort> inputs, std::vector<std::string> output_names = {});
 
-  // Maps the file; weights are read when they are needed. Throws not_found, corrupt (naming the offset) or unsupported.
+  // Maps the file; weights are read when they are needed, so it must stay as it is while the model lives (save() and
+  // save_onnx() put another in its place, which is safe). Throws not_found, corrupt (naming the offset) or unsupported.
   static Model load(const std::string& path);
   // Written beside `path`, synced and renamed.
   void save(const std::string& path) const;
@@ -97,7 +98,7 @@ class ML_API Model {
   std::shared_ptr<Data> data_;
 };
 
-// ONNX files. Throws unsupported naming every operator that is not, and corrupt for a damaged file.
+// ONNX files, mapped as by Model::load(). Throws unsupported naming every operator that is not, and corrupt for a damaged file.
 ML_API Model load_onnx(const std::string& path);
 ML_API void save_onnx(const Model& model, const std::string& path);
 

@@ -67,6 +67,24 @@ TEST(PackCache, TriesAgainAfterAFailure) {
   EXPECT_NE(cache.get(weights, "blocked", packing.make()), nullptr);
 }
 
+TEST(PackCache, SetsAsideWhatItHasPacked) {
+  static std::vector<std::span<const std::byte>> dropped;
+  dropped.clear();
+  const std::vector<std::byte> bytes(64);
+  const auto blob =
+      std::make_shared<const Blob>(bytes, nullptr, "file", [](std::span<const std::byte> b) { dropped.push_back(b); });
+  const ConstantData weights{DType::f32, {4}, blob, 16};
+  PackCache cache;
+  Packing packing;
+  cache.get(weights, "blocked", [&] {
+    EXPECT_TRUE(dropped.empty()) << "before they are read";
+    return packing.make()();
+  });
+  ASSERT_EQ(dropped.size(), 1u);
+  EXPECT_EQ(dropped[0].data(), bytes.data() + 16);
+  EXPECT_EQ(dropped[0].size(), 16u);
+}
+
 TEST(PackCache, ThreadsShareWhatOneOfThemMakes) {
   PackCache cache;
   Packing packing;

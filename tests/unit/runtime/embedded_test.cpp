@@ -2,6 +2,7 @@
 #include "engine/runtime/embedded.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <memory>
 #include <string>
@@ -111,6 +112,42 @@ TEST_F(Embedded, SaysWhatIsWrong) {
   ASSERT_EQ(mlengine_arena_add(session, memory, sizeof(memory), &arena), 0);
   EXPECT_STREQ(mlengine_error(), "");
   EXPECT_EQ(mlengine_arena_remove(session, arena), 0);
+}
+
+// A file that is mapped until `released`.
+class EmbeddedFile : public Embedded {
+ protected:
+  static constexpr std::size_t kBytes = 8192;
+  EmbeddedFile() : memory(mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
+  ~EmbeddedFile() override { munmap(memory, kBytes); }
+  std::int32_t add(const void* base) {
+    return mlengine_file_add(
+        session, base, kBytes / 2, [](void* context) { ++*static_cast<int*>(context); }, &released, &arena);
+  }
+
+  void* memory;
+  int released = 0;
+  std::uint32_t arena = 0;
+};
+
+TEST_F(EmbeddedFile, IsReleasedWhenItIsRemoved) {
+  ASSERT_EQ(add(memory), 0) << mlengine_error();
+  EXPECT_EQ(released, 0);
+  EXPECT_EQ(mlengine_arena_remove(session, arena), 0);
+  EXPECT_EQ(released, 1);
+}
+
+TEST_F(EmbeddedFile, IsReleasedWhenItCannotBeAdded) {
+  EXPECT_EQ(add(static_cast<std::byte*>(memory) + 64), code(Code::invalid_argument)) << "not at a page";
+  EXPECT_NE(std::string(mlengine_error()).find("page"), std::string::npos) << mlengine_error();
+  EXPECT_EQ(released, 1);
+}
+
+TEST_F(EmbeddedFile, IsReleasedWithItsSession) {
+  ASSERT_EQ(add(memory), 0) << mlengine_error();
+  mlengine_session_destroy(session);
+  session = nullptr;
+  EXPECT_EQ(released, 1);
 }
 
 TEST_F(Embedded, LimitsQueues) {

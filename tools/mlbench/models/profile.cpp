@@ -46,6 +46,7 @@ class TimedKernel final : public Kernel {
   TimedKernel(std::unique_ptr<Kernel> kernel, Times& times) : kernel_(std::move(kernel)), times_(times) {}
   std::size_t scratch_bytes() const override { return kernel_->scratch_bytes(); }
   bool in_place(std::size_t input, std::size_t output) const override { return kernel_->in_place(input, output); }
+  ConstantUse constant_use(std::size_t input) const override { return kernel_->constant_use(input); }
   void launch(Stream& stream, std::span<const BufferSpan> inputs, std::span<const BufferSpan> outputs,
               BufferSpan scratch) const override {
     const Clock::time_point began = Clock::now();
