@@ -79,6 +79,8 @@ HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
   const float* panel = run.panel;
   const float* ahead = run.ahead;
   const float* const ahead_end = ahead + run.ahead_lines * kLine;
+  // Few lines are spread out: many at once would hold up what is read from the second level meanwhile.
+  const std::int64_t every = run.ahead_lines * 4 <= run.taps * run.depth ? 3 : 0;
   for (std::int64_t tap = 0; tap < run.taps; ++tap) {
     const float* row[R];
     for (int r = 0; r < R; ++r) row[r] = run.rows[tap * step + r];
@@ -87,7 +89,7 @@ HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
 #pragma GCC unroll 4
       for (int v = 0; v < W; ++v) factor[v] = hn::Load(d, panel + static_cast<std::size_t>(v) * kLanes);
       panel += kWidth;
-      if (ahead < ahead_end) {
+      if ((k & every) == 0 && ahead < ahead_end) {
         __builtin_prefetch(ahead, 0, 2);  // into the second level
         ahead += kLine;
       }

@@ -1,7 +1,8 @@
 // Products of f32 with a constant right operand, packed once per program into panels.
 //
-// The rows of all batches are one tall matrix. It is cut into blocks of rows that stay in the second-level cache and
-// runs of panels; a part walks its panels one after the other over a block, so that each is read from memory once.
+// The rows of all batches are one tall matrix. It is cut into blocks that stay in the second-level cache and runs of
+// panels; a part walks its panels one after the other over a block, so that each is read from memory once. Where few
+// whole rows fit, blocks are cut from pieces of them, and what is summed up by then waits in the result.
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/matmul_shape.h"
@@ -13,7 +14,9 @@ namespace ml::cpu {
 namespace {
 
 constexpr double kFlopsPerPart = 5e5;
+constexpr std::int64_t kFloatBytes = sizeof(float);
 constexpr std::int64_t kBlockBytes = 512 * 1024;  // of the left operand
+constexpr std::int64_t kPieceFloats = 1024;       // at most, of rows that are cut
 
 class PanelMatmul final : public Kernel {
  public:
@@ -21,20 +24,25 @@ class PanelMatmul final : public Kernel {
       : shape_(request.contraction()), kernel_(panel_kernel()), epilogue_(request) {
     rows_ = shape_.m * static_cast<std::int64_t>(shape_.batches.size());
     panels_ = kernel_.panels(shape_.n);
-    const std::int64_t row_bytes = shape_.k * static_cast<std::int64_t>(sizeof(float));
     const std::int64_t tiles = (rows_ + kernel_.rows - 1) / kernel_.rows;
-    block_ = std::clamp<std::int64_t>(kBlockBytes / row_bytes / kernel_.rows, 1, tiles) * kernel_.rows;
+    depth_ = shape_.k;
+    if (rows_ * shape_.k * kFloatBytes > kBlockBytes) {
+      const std::int64_t pieces = (shape_.k + kPieceFloats - 1) / kPieceFloats;
+      depth_ = (shape_.k + pieces - 1) / pieces;
+    }
+    block_ = std::clamp<std::int64_t>(kBlockBytes / (depth_ * kFloatBytes) / kernel_.rows, 1, tiles) * kernel_.rows;
     const double flops =
         2.0 * static_cast<double>(rows_) * static_cast<double>(shape_.n) * static_cast<double>(shape_.k);
     const std::int64_t wanted = part_count(flops, kFlopsPerPart, 64);
     panel_parts_ = std::min(wanted, panels_);
     row_parts_ = std::min(std::max<std::int64_t>(wanted / panel_parts_, 1), tiles);
     packed_ = pack(*request.contraction().inputs[1].constant, packs);
-    if (request.residual != ContractionRequest::kNone && request.may_overwrite(request.residual))
+    const bool waits = depth_ < shape_.k && request.residual_last;
+    if (request.residual != ContractionRequest::kNone && request.may_overwrite(request.residual) && !waits)
       in_place_ = request.residual;
   }
 
-  // Every sum is complete when it is written.
+  // The residual is read before the first sums take its place.
   bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
   ConstantUse constant_use(std::size_t input) const override {
     return input == 1 ? ConstantUse::packed : ConstantUse::aligned;
@@ -43,13 +51,26 @@ class PanelMatmul final : public Kernel {
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan) const override {
     const auto* const a = data_of<float>(inputs[0]);
     auto* const c = data_of<float>(outputs[0]);
-    const KeptEpilogue::Launch epilogue = epilogue_.launch(inputs, outputs);
-    cpu_stream(stream).pool().parallel_for(panel_parts_ * row_parts_, [&](std::int64_t part) {
-      const Range rows = range_of(rows_, row_parts_, part % row_parts_, kernel_.rows);
-      const Range panels = range_of(panels_, panel_parts_, part / row_parts_);
-      for (std::int64_t from = rows.begin; from < rows.end; from += block_)
-        run(a, c, {from, std::min(from + block_, rows.end)}, panels, epilogue);
-    });
+    KeptEpilogue::Launch first = epilogue_.launch(inputs, outputs), last = first;
+    if (depth_ < shape_.k) {
+      // The residual comes with the first sums, because these may take its place, unless it is added to what becomes of
+      // all of them.
+      first.epilogue.clamps = false;
+      first.epilogue.function = Function::none;
+      (epilogue_.residual_last ? first : last).residual = nullptr;
+      last.bias = nullptr;
+    }
+    for (std::int64_t from = 0; from < shape_.k; from += depth_) {
+      const KeptEpilogue::Launch& epilogue = from == 0 ? first : last;
+      cpu_stream(stream).pool().parallel_for(panel_parts_ * row_parts_, [&](std::int64_t part) {
+        const Range rows = range_of(rows_, row_parts_, part % row_parts_, kernel_.rows);
+        const Range panels = range_of(panels_, panel_parts_, part / row_parts_);
+        for (std::int64_t row = rows.begin; row < rows.end; row += block_) {
+          for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
+            run(a, c, {row, std::min(row + block_, rows.end)}, {panel, from}, epilogue);
+        }
+      });
+    }
   }
 
  private:
@@ -65,32 +86,41 @@ class PanelMatmul final : public Kernel {
     });
   }
 
-  void run(const float* a, float* c, Range rows, Range panels, const KeptEpilogue::Launch& epilogue) const {
+  // Where the part of a panel begins that is multiplied at once, row `from` of it.
+  struct Piece {
+    std::int64_t panel, from;
+  };
+  const float* at(const Piece& piece) const {
     const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
+    return packed + (piece.panel * shape_.k + piece.from) * kernel_.width;
+  }
+
+  void run(const float* a, float* c, Range rows, const Piece& piece, const KeptEpilogue::Launch& epilogue) const {
     const float* left[kMostRows];
     float* out[kMostRows];
-    PanelRun run{left, 0, 1, shape_.k, nullptr, out, 0, false, nullptr};
-    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const std::int64_t column = panel * kernel_.width;
-      run.panel = packed + column * shape_.k;
-      run.columns = std::min(kernel_.width, shape_.n - column);
-      for (std::int64_t row = rows.begin; row < rows.end; row += kernel_.rows) {
-        run.count = std::min(kernel_.rows, rows.end - row);
-        for (std::int64_t i = 0; i < run.count; ++i) {
-          const auto& batch = shape_.batches[static_cast<std::size_t>((row + i) / shape_.m)];
-          const std::int64_t at = (row + i) % shape_.m;
-          left[i] = a + batch.a + at * shape_.a.row;
-          out[i] = c + batch.c + at * shape_.c.row + column;
-        }
-        // The panel behind this one, a share with each run.
-        const std::int64_t ahead = (column + kernel_.width) * shape_.k + row / kernel_.rows * shape_.k * kLineFloats;
-        run.ahead = packed + ahead;
-        run.ahead_lines =
-            std::clamp<std::int64_t>((panels_ * shape_.k * kernel_.width - ahead) / kLineFloats, 0, shape_.k);
-        const RowsEpilogue end(epilogue, out, run.count, column);
-        run.epilogue = &end.get();
-        kernel_.run(run);
+    PanelRun run{left, 0, 1, std::min(depth_, shape_.k - piece.from), at(piece), out, 0, piece.from > 0, nullptr};
+    const std::int64_t column = piece.panel * kernel_.width;
+    run.columns = std::min(kernel_.width, shape_.n - column);
+    // What comes behind this piece is fetched while this one is in use, a share of it with each tile.
+    const bool last = piece.panel + 1 == panels_;
+    const Piece next = last ? Piece{0, piece.from + depth_} : Piece{piece.panel + 1, piece.from};
+    const std::int64_t lines = std::clamp<std::int64_t>(shape_.k - next.from, 0, depth_) * kernel_.width / kLineFloats;
+    const std::int64_t tiles = (rows.size() + kernel_.rows - 1) / kernel_.rows, share = (lines + tiles - 1) / tiles;
+    run.ahead = at(next);
+    const float* const end = run.ahead + lines * kLineFloats;
+    for (std::int64_t row = rows.begin; row < rows.end; row += kernel_.rows) {
+      run.count = std::min(kernel_.rows, rows.end - row);
+      for (std::int64_t i = 0; i < run.count; ++i) {
+        const auto& batch = shape_.batches[static_cast<std::size_t>((row + i) / shape_.m)];
+        const std::int64_t line = (row + i) % shape_.m;
+        left[i] = a + batch.a + line * shape_.a.row + piece.from;
+        out[i] = c + batch.c + line * shape_.c.row + column;
       }
+      run.ahead_lines = std::min({share, run.depth, (end - run.ahead) / kLineFloats});
+      const RowsEpilogue finish(epilogue, out, run.count, column);
+      run.epilogue = piece.from == 0 || piece.from + depth_ >= shape_.k ? &finish.get() : nullptr;
+      kernel_.run(run);
+      run.ahead += run.ahead_lines * kLineFloats;
     }
   }
 
@@ -99,7 +129,8 @@ class PanelMatmul final : public Kernel {
 
   MatmulShape shape_;
   const PanelKernel& kernel_;
-  std::int64_t rows_ = 0, panels_ = 0, block_ = 0;
+  std::int64_t rows_ = 0, panels_ = 0;
+  std::int64_t block_ = 0, depth_ = 0;  // rows, and elements of them, that are read again and again
   std::int64_t panel_parts_ = 1, row_parts_ = 1;
   KeptEpilogue epilogue_;
   std::size_t in_place_ = ContractionRequest::kNone;

@@ -54,6 +54,9 @@ const End kEnds[] = {
     {"relu_and_residual", [](Var y, Var b, Var r) { return r + relu(y + b); }, true},
     {"silu_and_relu", [](Var y, Var b, Var) { return relu(silu(y + b)); }, false, true},
     {"bias_and_gelu_and_residual", [](Var y, Var b, Var r) { return r + gelu(y + b); }, false, true},
+    {"residual_whose_place_it_takes", [](Var y, Var b, Var r) { return tanh(relu(y + b + r * 2.0)); }, true, true},
+    {"residual_last_whose_place_it_cannot_take", [](Var y, Var b, Var r) { return tanh(silu(y + b) + r * 2.0); }, true,
+     true},
     {"relu_times_another", [](Var y, Var, Var r) { return relu(y) * r; }, false, true},
 };
 
@@ -66,6 +69,7 @@ struct Product {
 const Product kProducts[] = {
     {"panel_matmul", {17, 40}, {40, 150}},
     {"panel_matmul", {2, 5, 33}, {33, 70}},
+    {"panel_matmul", {60, 2300}, {2300, 70}},  // rows that are cut: sums that wait for further pieces
     {"panel_convolution", {2, 24, 9, 7}, {70, 24, 1, 1}},
     {"panel_convolution", {1, 20, 13, 11}, {24, 20, 1, 1}},   // tiles of more rows, for few columns
     {"panel_convolution", {1, 20, 9, 7}, {90, 20, 1, 1}},     // and for few columns behind many
