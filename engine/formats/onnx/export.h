@@ -16,7 +16,8 @@ using Sink = std::function<void(std::span<const std::byte>)>;
 
 // Writes `graph` as a ModelProto of operator set 20, or a later one where its ops or dtypes need that. Composites that
 // ONNX has no operator for are written as their decomposition; constants of 1 KiB or more go to the sink straight from
-// where they lie. Throws unsupported, naming every op that has no counterpart, before anything is written.
+// where they lie. An output that is called like an input gets an underscore behind its name. Throws unsupported, naming
+// every op that has no counterpart, before anything is written.
 void export_model(const Graph& graph, const Sink& sink);
 
 }  // namespace ml::onnx

@@ -1,6 +1,7 @@
 // What the exporter of one op sees: the node, the names of its values, and a way to add ONNX nodes.
 #pragma once
 
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,27 +15,37 @@ namespace ml::onnx {
 
 namespace pb {
 class Graph;
-}
+class Tensor;
+class ValueInfo;
+}  // namespace pb
 
-using Attribute = std::variant<std::int64_t, double, std::string, Ints>;
+using GraphProto = std::shared_ptr<const pb::Graph>;
+using Attribute = std::variant<std::int64_t, double, std::string, Ints, GraphProto>;
 using NamedAttributes = std::vector<std::pair<const char*, Attribute>>;
+
+// What the graphs of one model share.
+struct ModelParts {
+  std::set<std::string> taken;  // names in use, of the graph and of all bodies: ONNX wants those to differ
+  int count = 0;
+  std::vector<std::pair<std::string, ConstantPtr>> large;  // initializers that follow the model, of bodies too
+};
 
 class Writer {
  public:
-  Writer(const Graph& from, pb::Graph& proto) : graph(from), proto_(proto), uses_(use_counts(from)) {}
+  // `input_names` are those of the values that `from` takes.
+  Writer(const Graph& from, pb::Graph& proto, ModelParts& model, const std::vector<std::string>& input_names);
 
   const Graph& graph;
 
   // How often nodes and outputs of the graph read a value.
   std::uint32_t uses(ValueId value) const { return uses_[value]; }
 
-  // The name of a value of the graph: that of the input or output it is, otherwise a number.
+  // The name of a value of the graph: that of the input it is, or what name_value() said, otherwise a fresh one.
   const std::string& name(ValueId value) const { return names_[value]; }
-  // `taken` are all names in use: fresh ones avoid them.
-  void set_names(std::vector<std::string> names, std::set<std::string> taken) {
-    names_ = std::move(names);
-    taken_ = std::move(taken);
-  }
+  // Before nodes are written.
+  void name_value(ValueId value, const std::string& as) { names_[value] = as; }
+  // Every node that is not absorbed by another.
+  void write_nodes();
 
   // Adds a node that answers `output`, or a fresh name when it is empty; answers the name.
   std::string add(std::string_view op_type, const std::vector<std::string>& inputs,
@@ -49,14 +60,25 @@ class Writer {
   std::string number(DType dtype, double value);
   std::string tensor(const ConstantData& constant);
 
+  // A body as an attribute. Its last inputs are values outside, which it calls by these names.
+  GraphProto body(const Graph& body, const std::vector<std::string>& captured);
+  // A body written into this graph; answers the names of its outputs.
+  std::vector<std::string> inlined(const Graph& body, const std::vector<std::string>& arguments);
+
  private:
   pb::Graph& proto_;
+  ModelParts& model_;
   std::vector<std::uint32_t> uses_;
   std::vector<std::string> names_;
   std::string fresh(char kind);
-  std::set<std::string> taken_;
-  int count_ = 0;
+  std::set<const Node*> absorbed_nodes() const;
 };
+
+// What a graph takes or answers.
+void describe(pb::ValueInfo& info, const std::string& name, const TensorType& type,
+              const std::vector<std::string>& symbols = {});
+// All of a tensor but its elements.
+void describe(pb::Tensor& tensor, const std::string& name, const ConstantData& constant);
 
 // One row: how an op is written. Null where the attributes at hand have no counterpart in ONNX.
 struct OpWriter {
@@ -73,6 +95,7 @@ struct OpWriter {
 std::span<const OpWriter> element_writers();
 std::span<const OpWriter> structure_writers();
 std::span<const OpWriter> recurrent_writers();
+std::span<const OpWriter> control_writers();
 const OpWriter* find_writer(const Graph& graph, const Node& node);
 
 }  // namespace ml::onnx

@@ -64,6 +64,15 @@ TEST(OnnxExport, StatisticsThatNobodyReadsAreNotAskedFor) {
   EXPECT_EQ(exported(graph).node(0).output_size(), 2);
 }
 
+TEST(OnnxExport, AnOutputThatIsCalledLikeAnInputIsRenamed) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {2});
+  output("x", x + x);
+  const onnx::pb::Graph file = exported(graph);
+  EXPECT_EQ(file.output(0).name(), "x_");
+  EXPECT_EQ(file.node(0).output(0), "x_");
+}
+
 // f32 inputs of a recurrent layer: [3, 2, directions, gates * 4] and so on.
 struct Recurrence {
   Graph graph;

@@ -1,0 +1,15 @@
+// What the exporter makes of a graph before it writes it: rows that ONNX has a counterpart for, in bodies too.
+#pragma once
+
+#include "engine/graph/graph.h"
+
+namespace ml::onnx {
+
+// Composites without a counterpart are replaced by their decomposition, calls by their bodies. Throws unsupported,
+// naming every op that is left without one.
+Graph in_written_rows(const Graph& graph);
+
+// The first operator set that has everything that such a graph is written with, from kExportOpset on.
+int opset_of(const Graph& graph);
+
+}  // namespace ml::onnx

@@ -1,0 +1,172 @@
+#include "engine/formats/onnx/writer.h"
+
+#include <algorithm>
+
+#include "engine/formats/onnx/onnx.pb.h"
+#include "engine/formats/onnx/tensor.h"
+#include "engine/formats/onnx/wire.h"
+
+namespace ml::onnx {
+
+void describe(pb::ValueInfo& info, const std::string& name, const TensorType& type,
+              const std::vector<std::string>& symbols) {
+  info.set_name(name);
+  auto& tensor = *info.mutable_type()->mutable_tensor_type();
+  tensor.set_elem_type(onnx_type_of(type.dtype));
+  tensor.mutable_shape();
+  for (int axis = 0; axis < type.shape.rank(); ++axis) {
+    auto& dim = *tensor.mutable_shape()->add_dim();
+    if (type.shape[axis] != kUnknown)
+      dim.set_dim_value(type.shape[axis]);
+    else if (!symbols.empty())
+      dim.set_dim_param(symbols[static_cast<std::size_t>(axis)]);
+  }
+}
+
+void describe(pb::Tensor& tensor, const std::string& name, const ConstantData& constant) {
+  tensor.set_name(name);
+  tensor.set_data_type(onnx_type_of(constant.dtype));
+  for (const std::int64_t extent : constant.shape.dims()) tensor.add_dims(extent);
+}
+
+namespace {
+
+void add_initializer(pb::Graph& proto, const std::string& name, const ConstantData& constant) {
+  pb::Tensor& tensor = *proto.add_initializer();
+  describe(tensor, name, constant);
+  std::vector<std::byte> packed;
+  const auto stored = stored_bytes(constant.dtype, constant.bytes(), packed);
+  tensor.set_raw_data(stored.data(), stored.size());
+}
+
+}  // namespace
+
+Writer::Writer(const Graph& from, pb::Graph& proto, ModelParts& model, const std::vector<std::string>& input_names)
+    : graph(from), proto_(proto), model_(model), uses_(use_counts(from)), names_(from.values().size()) {
+  for (std::size_t i = 0; i < input_names.size(); ++i) names_[from.inputs()[i].value] = input_names[i];
+}
+
+std::string Writer::fresh(char kind) {
+  std::string name;
+  do {
+    name = kind + std::to_string(model_.count++);
+  } while (!model_.taken.insert(name).second);
+  return name;
+}
+
+std::string Writer::add(std::string_view op_type, const std::vector<std::string>& inputs,
+                        const NamedAttributes& attributes, std::string output) {
+  if (output.empty()) output = fresh('t');
+  add_all(op_type, inputs, attributes, {output});
+  return output;
+}
+
+void Writer::add_all(std::string_view op_type, const std::vector<std::string>& inputs,
+                     const NamedAttributes& attributes, const std::vector<std::string>& outputs) {
+  pb::Node& node = *proto_.add_node();
+  node.set_op_type(std::string(op_type));
+  for (const std::string& input : inputs) node.add_input(input);
+  for (const std::string& output : outputs) node.add_output(output);
+  for (const auto& [key, value] : attributes) {
+    pb::Attribute& attribute = *node.add_attribute();
+    attribute.set_name(key);
+    if (const auto* i = std::get_if<std::int64_t>(&value)) {
+      attribute.set_type(pb::Attribute::INT);
+      attribute.set_i(*i);
+    } else if (const auto* f = std::get_if<double>(&value)) {
+      attribute.set_type(pb::Attribute::FLOAT);
+      attribute.set_f(static_cast<float>(*f));
+    } else if (const auto* s = std::get_if<std::string>(&value)) {
+      attribute.set_type(pb::Attribute::STRING);
+      attribute.set_s(*s);
+    } else if (const auto* numbers = std::get_if<Ints>(&value)) {
+      attribute.set_type(pb::Attribute::INTS);
+      for (const std::int64_t number : *numbers) attribute.add_ints(number);
+    } else {
+      attribute.set_type(pb::Attribute::GRAPH);
+      *attribute.mutable_g() = *std::get<GraphProto>(value);
+    }
+  }
+}
+
+std::string Writer::tensor(const ConstantData& constant) {
+  const std::string name = fresh('c');
+  add_initializer(proto_, name, constant);
+  return name;
+}
+
+std::string Writer::integers(const Ints& values) {
+  return tensor(
+      *make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())}, std::as_bytes(std::span(values))));
+}
+
+std::string Writer::number(DType dtype, double value) { return tensor(*make_splat(dtype, {}, value)); }
+
+std::set<const Node*> Writer::absorbed_nodes() const {
+  std::set<const Node*> absorbed;
+  for (const Node& node : graph.nodes()) {
+    if (node.op->kind == OpKind::constant) continue;
+    const OpWriter& row = *find_writer(graph, node);
+    if (row.absorbed == nullptr) continue;
+    for (const Node* inner : row.absorbed(graph, node)) {
+      if (uses(inner->first_output) != 1) break;
+      absorbed.insert(inner);
+    }
+  }
+  return absorbed;
+}
+
+void Writer::write_nodes() {
+  for (std::string& name : names_) {
+    if (name.empty()) name = fresh('v');
+  }
+  const std::set<const Node*> absorbed = absorbed_nodes();
+  for (const Node& node : graph.nodes()) {
+    if (absorbed.contains(&node)) continue;
+    std::vector<std::string> inputs, outputs;
+    for (const ValueId value : node.inputs) inputs.push_back(name(value));
+    for (std::uint32_t i = 0; i < node.output_count; ++i) outputs.push_back(name(node.output(i)));
+    if (node.op->kind != OpKind::constant) {
+      find_writer(graph, node)->write(*this, node, inputs, outputs);
+      continue;
+    }
+    const ConstantPtr& constant = node.as<ConstantAttributes>().value;
+    if (constant->length() >= kLiftBytes)
+      model_.large.emplace_back(outputs[0], constant);
+    else
+      add_initializer(proto_, outputs[0], *constant);
+  }
+}
+
+GraphProto Writer::body(const Graph& body, const std::vector<std::string>& captured) {
+  auto proto = std::make_shared<pb::Graph>();
+  proto->set_name(body.name);
+  std::vector<std::string> names;
+  while (names.size() + captured.size() < body.inputs().size()) {
+    const TensorType& type = body.type(body.inputs()[names.size()].value);
+    describe(*proto->add_input(), names.emplace_back(fresh('v')), type);
+  }
+  names.insert(names.end(), captured.begin(), captured.end());
+  Writer inner(body, *proto, model_, names);
+  inner.write_nodes();
+  // Each output is a node's, and none is another output too.
+  std::set<std::string> answered;
+  for (const GraphOutput& output : body.outputs()) {
+    std::string name = inner.name(output.value);
+    const Node* producer = body.producer(output.value);
+    const bool made = producer != nullptr && producer->op->kind != OpKind::constant;
+    if (!made || !answered.insert(name).second) name = inner.add("Identity", {name});
+    describe(*proto->add_output(), name, body.type(output.value));
+  }
+  return proto;
+}
+
+std::vector<std::string> Writer::inlined(const Graph& body, const std::vector<std::string>& arguments) {
+  Writer inner(body, proto_, model_, arguments);
+  inner.write_nodes();
+  std::vector<std::string> results;
+  for (const GraphOutput& output : body.outputs()) results.push_back(inner.name(output.value));
+  return results;
+}
+
+}  // namespace ml::onnx
