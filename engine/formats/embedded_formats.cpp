@@ -22,15 +22,29 @@ void hand_over(mlengine_receive receive, void* context, std::span<const std::byt
     throw ml::Error(ml::Code::cancelled, "the receiver did not want the rest");
 }
 
+ml::onnx::ImportOptions options_of(const mlengine_onnx_options& from, void* context) {
+  ml::onnx::ImportOptions options;
+  if (from.open_file == nullptr) return options;
+  options.open = [open = from.open_file, context](const std::string& location) {
+    mlengine_bytes file{nullptr, 0};
+    if (open(context, location.c_str(), &file) != 0)
+      throw ml::Error(ml::Code::cancelled, "'" + location + "' was not opened");
+    return std::make_shared<const ml::Blob>(bytes_at(file.data, file.bytes), nullptr, "onnx data '" + location + "'");
+  };
+  return options;
+}
+
 }  // namespace
 
 extern "C" {
 
-int32_t mlengine_onnx_import(const void* file, uint64_t bytes, mlengine_receive graph, mlengine_receive blob,
-                             void* context) {
+int32_t mlengine_onnx_import(const void* file, uint64_t bytes, const mlengine_onnx_options* options,
+                             mlengine_receive graph, mlengine_receive blob, void* context) {
   return ml::runtime::guarded([&] {
+    const auto known = ml::runtime::read_options(options);
     const auto whole = std::make_shared<const ml::Blob>(bytes_at(file, bytes), nullptr, "onnx");
-    const ml::BinaryGraph binary = ml::serialize(ml::onnx::import_model(whole, ml::runtime::reference_evaluate()));
+    const ml::BinaryGraph binary =
+        ml::serialize(ml::onnx::import_model(whole, ml::runtime::reference_evaluate(), options_of(known, context)));
     hand_over(graph, context, binary.bytes);
     for (const auto& used : binary.blobs) hand_over(blob, context, used->bytes());
   });

@@ -21,6 +21,7 @@
 
 namespace rt = ml::runtime;
 using rt::guarded;
+using rt::read_options;
 
 struct mlengine_queue {
   mlengine_session& session;
@@ -44,19 +45,6 @@ struct mlengine_worker {
 namespace {
 
 constexpr uint32_t kDefaultDepth = 256;
-
-// The caller's options as this version knows them; fields that an older caller lacks are zero.
-template <class Options>
-Options read_options(const Options* options) {
-  Options known{};
-  if (options == nullptr) return known;
-  if (options->size < sizeof(known.size)) {
-    throw ml::Error(ml::Code::invalid_argument, "a struct's size is " + std::to_string(options->size), {},
-                    "set it to sizeof of the struct");
-  }
-  std::memcpy(static_cast<void*>(&known), options, std::min<std::size_t>(options->size, sizeof(known)));
-  return known;
-}
 
 std::uint64_t physical_memory() {
   return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));

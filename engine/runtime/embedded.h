@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 /* Counts up when a function or the meaning of a field changes. */
-#define MLENGINE_VERSION 1u
+#define MLENGINE_VERSION 2u
 
 struct mlengine_worker;
 struct mlengine_session;

@@ -22,6 +22,10 @@ class MappedFile {
   const std::string& path() const noexcept { return path_; }
   std::span<const std::byte> bytes() const noexcept { return {base_, size_}; }
   std::byte* base() const noexcept { return base_; }
+  // Whether `bytes` are some of these.
+  bool holds(std::span<const std::byte> bytes) const noexcept {
+    return bytes.data() >= base_ && bytes.data() + bytes.size() <= base_ + size_ && !bytes.empty();
+  }
 
  private:
   void map(int fd);

@@ -79,7 +79,7 @@ Model Model::trace(const std::function<std::vector<Tensor>(std::span<const Tenso
   }
   Graph graph = client::trace_to_graph(ports, results);
   verify(graph);
-  return Model(std::make_shared<Data>(std::move(graph), nullptr));
+  return Model(std::make_shared<Data>(std::move(graph)));
 }
 
 Model Model::trace(nn::Module& module, std::vector<ModelPort> inputs, std::vector<std::string> output_names) {
@@ -99,7 +99,8 @@ Model Model::trace(nn::Module& module, std::vector<ModelPort> inputs, std::vecto
 
 Model Model::load(const std::string& path) {
   client::LoadedModel loaded = client::read_model_file(path);
-  return Model(std::make_shared<Data>(std::move(loaded.graph), std::move(loaded.file)));
+  return Model(std::make_shared<Data>(std::move(loaded.graph),
+                                      std::vector<std::shared_ptr<files::MappedFile>>{std::move(loaded.file)}));
 }
 
 void Model::save(const std::string& path) const { client::write_model_file(path, data_->graph); }

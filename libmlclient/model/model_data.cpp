@@ -1,5 +1,7 @@
 #include "libmlclient/model/model_data.h"
 
+#include <algorithm>
+
 #include "libmlclient/tensor/evaluate.h"
 
 namespace ml {
@@ -26,8 +28,8 @@ class FileArena {
 
 }  // namespace
 
-Model::Data::Data(Graph from, std::shared_ptr<files::MappedFile> mapped)
-    : graph(std::move(from)), file(std::move(mapped)) {
+Model::Data::Data(Graph from, std::vector<std::shared_ptr<files::MappedFile>> mapped)
+    : graph(std::move(from)), files(std::move(mapped)) {
   for (const GraphInput& input : graph.inputs()) {
     const TensorType& type = graph.type(input.value);
     inputs.push_back({input.name, type.dtype, type.shape, input.symbols});
@@ -56,17 +58,17 @@ void Model::Data::registered_as(std::string reference, std::shared_ptr<client::P
 
 std::shared_ptr<client::Program> Model::Data::compile(const std::shared_ptr<client::SessionCore>& session,
                                                       const std::shared_ptr<client::Connection>& connection) {
-  if (!file || file->bytes().empty()) return client::compile(session, connection, graph);
-  const FileArena arena(*connection, file);
-  // A worker in another process gets copies of the blobs.
-  if (!arena.id()) return client::compile(session, connection, graph);
+  std::map<const files::MappedFile*, FileArena> arenas;
   std::vector<client::PlacedBlob> placed;
   for (const Node& node : graph.nodes()) {
     if (node.op->kind != OpKind::constant) continue;
     const Blob* const blob = node.as<ConstantAttributes>().value->blob.get();
-    const std::byte* const at = blob->bytes().data();
-    if (at >= file->base() && at + blob->bytes().size() <= file->base() + file->bytes().size())
-      placed.push_back({blob, *arena.id(), static_cast<std::uint64_t>(at - file->base())});
+    const auto file = std::ranges::find_if(files, [&](const auto& mapped) { return mapped->holds(blob->bytes()); });
+    if (file == files.end()) continue;
+    const FileArena& arena = arenas.try_emplace(file->get(), *connection, *file).first->second;
+    // A worker in another process gets copies of the blobs.
+    if (!arena.id()) break;
+    placed.push_back({blob, *arena.id(), static_cast<std::uint64_t>(blob->bytes().data() - (*file)->base())});
   }
   return client::compile(session, connection, graph, placed);
 }

@@ -15,7 +15,7 @@
 namespace ml {
 
 struct Model::Data {
-  Data(Graph from, std::shared_ptr<files::MappedFile> mapped);
+  explicit Data(Graph from, std::vector<std::shared_ptr<files::MappedFile>> mapped = {});
 
   // Compiled, or opened from the registry, when the connection has none yet.
   std::shared_ptr<client::Program> program(const std::shared_ptr<client::SessionCore>& session,
@@ -25,7 +25,7 @@ struct Model::Data {
   void remember_sizes(const std::vector<std::int64_t>& key, std::vector<std::uint64_t> sizes);
 
   Graph graph;
-  std::shared_ptr<files::MappedFile> file;  // what blobs lie in; null for a model made in this process
+  std::vector<std::shared_ptr<files::MappedFile>> files;  // what blobs lie in; none for a model made in this process
   std::vector<ModelPort> inputs, outputs;
 
   // Of a model of the registry: names exactly this version, and is its program in one connection. Before it is used.

@@ -6,6 +6,7 @@
 #include "engine/graph/binary.h"
 #include "libmlclient/files/atomic_file.h"
 #include "libmlclient/files/mapped_file.h"
+#include "libmlclient/files/model_folder.h"
 #include "libmlclient/model/model_data.h"
 #include "libmlclient/transport/engine_library.h"
 #include "ml/model.h"
@@ -13,24 +14,23 @@
 namespace ml {
 namespace {
 
-// Collects what the importer answers. Blobs that lie in the mapped file stay there.
+// What the importer asks for and answers. Blobs that lie in a mapped file stay there.
 struct Imported {
-  std::shared_ptr<files::MappedFile> file;
+  std::vector<std::shared_ptr<files::MappedFile>> files;
   std::vector<std::byte> graph;
   std::vector<std::shared_ptr<const Blob>> blobs;
+  files::ModelFolder folder;
+  std::exception_ptr error;  // callbacks of the C door throw nothing; what went wrong waits here
 
   void add_blob(std::span<const std::byte> bytes) {
-    const bool inside =
-        bytes.data() >= file->base() && bytes.data() + bytes.size() <= file->base() + file->bytes().size();
-    if (inside)
-      blobs.push_back(
-          std::make_shared<const Blob>(bytes, file, file->path() + "@" + std::to_string(bytes.data() - file->base())));
-    else
-      blobs.push_back(Blob::copy_of(bytes));
+    const auto around = std::ranges::find_if(files, [&](const auto& file) { return file->holds(bytes); });
+    if (around == files.end()) return blobs.push_back(Blob::copy_of(bytes));
+    const std::string place = (*around)->path() + "@" + std::to_string(bytes.data() - (*around)->base());
+    blobs.push_back(std::make_shared<const Blob>(bytes, *around, place));
   }
 };
 
-// Callbacks of the C door throw nothing; what went wrong waits here.
+// As above.
 struct Written {
   files::AtomicFile& file;
   std::exception_ptr error;
@@ -41,8 +41,21 @@ struct Written {
 Model load_onnx(const std::string& path) {
   const auto& library = transport::EngineLibrary::instance();
   const auto import = reinterpret_cast<decltype(&mlengine_onnx_import)>(library.symbol("mlengine_onnx_import"));
-  Imported imported{std::make_shared<files::MappedFile>(path), {}, {}};
-  const std::span<const std::byte> bytes = imported.file->bytes();
+  Imported imported{{std::make_shared<files::MappedFile>(path)}, {}, {}, files::ModelFolder(path), nullptr};
+  const std::span<const std::byte> bytes = imported.files.front()->bytes();
+  mlengine_onnx_options options{};
+  options.size = sizeof options;
+  options.open_file = [](void* context, const char* location, mlengine_bytes* answer) noexcept -> std::int32_t {
+    auto& to = *static_cast<Imported*>(context);
+    try {
+      const auto& file = to.files.emplace_back(to.folder.map(location));
+      *answer = {file->base(), file->bytes().size()};
+      return 0;
+    } catch (...) {
+      to.error = std::current_exception();
+      return -1;
+    }
+  };
   const auto take_graph = [](void* context, const void* data, std::uint64_t size) noexcept -> std::int32_t {
     const auto* at = static_cast<const std::byte*>(data);
     static_cast<Imported*>(context)->graph.assign(at, at + size);
@@ -53,8 +66,10 @@ Model load_onnx(const std::string& path) {
     return 0;
   };
   try {
-    library.check(import(bytes.data(), bytes.size(), take_graph, take_blob, &imported));
-    return Model(std::make_shared<Model::Data>(deserialize(imported.graph, imported.blobs), imported.file));
+    const std::int32_t code = import(bytes.data(), bytes.size(), &options, take_graph, take_blob, &imported);
+    if (imported.error) std::rethrow_exception(imported.error);
+    library.check(code);
+    return Model(std::make_shared<Model::Data>(deserialize(imported.graph, imported.blobs), std::move(imported.files)));
   } catch (const Error& error) {
     throw error.within("'" + path + "'");
   }

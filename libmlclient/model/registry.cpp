@@ -43,7 +43,8 @@ Model Model::open(const std::string& reference) {
   const std::string name = pinned(reference, opened.version);
   auto file = std::make_shared<files::MappedFile>(opened.file.get(), name);
   Graph graph = parse_model(file->bytes(), file, name);
-  auto data = std::make_shared<Data>(std::move(graph), std::move(file));
+  auto data =
+      std::make_shared<Data>(std::move(graph), std::vector<std::shared_ptr<files::MappedFile>>{std::move(file)});
   data->registered_as(name, std::move(program));
   return Model(std::move(data));
 }

@@ -35,7 +35,8 @@ Proto parse(const std::filesystem::path& path, const Blob& blob) {
 
 HostTensor host_tensor(const onnx::pb::Tensor& proto, const std::shared_ptr<const Blob>& blob,
                        const std::string& where) {
-  const ConstantPtr value = onnx::read_tensor(proto, blob, where + ": ");
+  onnx::Files files(blob);
+  const ConstantPtr value = onnx::read_tensor(proto, files, where + ": ");
   return {value->dtype, value->shape, {value->bytes().begin(), value->bytes().end()}};
 }
 

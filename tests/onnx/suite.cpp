@@ -13,6 +13,7 @@
 #include "engine/formats/onnx/import.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/runtime/resources.h"
+#include "libmlclient/files/model_folder.h"
 #include "ml/error.h"
 #include "tests/onnx/data.h"
 
@@ -28,7 +29,11 @@ std::unique_ptr<Device> make_device(std::string_view name) {
   throw Error(Code::invalid_argument, "device '" + std::string(name) + "' is neither reference nor cpu");
 }
 
-Graph import_file(const fs::path& path, const onnx::ImportOptions& options = {}) {
+Graph import_file(const fs::path& path, onnx::ImportOptions options = {}) {
+  options.open = [folder = std::make_shared<files::ModelFolder>(path.string())](const std::string& location) {
+    const std::shared_ptr<files::MappedFile> file = folder->map(location);
+    return std::make_shared<const Blob>(file->bytes(), file, file->path());
+  };
   return onnx::import_model(read_file(path), runtime::reference_evaluate(), options);
 }
 

@@ -34,7 +34,7 @@ Graph import_model(const std::shared_ptr<const Blob>& file, const passes::Evalua
   if (!model.has_graph()) throw Error(Code::corrupt, "the model has no graph", {}, "is this an ONNX file?");
   const pb::Graph& proto = model.graph();
   const Versions versions = versions_of(model.opset_import());
-  Session session(model, file);
+  Session session(model, Files(file, options.open));
   check_version(versions);
   check_needs(session, versions);
 

@@ -1,6 +1,7 @@
 // ONNX models as graphs. docs/onnx.md lists what is supported.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -18,22 +19,30 @@ struct InputForm {
   std::vector<Shape> shapes;  // of a tensor: one; of a sequence: that of each element, so their number too
 };
 
+// The bytes of a file that a model's tensors lie in, by the path from the model's folder that the model says: relative
+// and without "..". What it answers is kept as long as the graph.
+using OpenFile = std::function<std::shared_ptr<const Blob>(const std::string& location)>;
+
 struct ImportOptions {
   // By the input's name: for sequences, optionals, and tensors whose rank the file doesn't tell.
   std::map<std::string, InputForm, std::less<>> forms;
   // Inputs that become constants. What decides the length of a sequence, and not only shapes, has to be known.
   std::map<std::string, ConstantPtr, std::less<>> values;
+  // Without it a model whose tensors lie in other files is refused.
+  OpenFile open;
 };
 
-// Reads a model. `file` holds the ModelProto's bytes (a mapped file); tensors of 1 KiB or more become constants that
-// refer into it. Inputs keep their names, symbolic dimensions become symbols. Operators follow the version that the
-// model declares (opsets 1 to 27). `evaluate` computes small constant expressions on the way.
+// Reads a model. `file` holds the ModelProto's bytes (a mapped file); tensors of 1 KiB or more, and those in files
+// of their own, become constants that refer into it. Inputs keep their names, symbolic dimensions become symbols.
+// Operators follow the version that the model declares (opsets 1 to 27). `evaluate` computes small constant expressions
+// on the way.
 //
 // Graphs have tensors only: element i of a sequence `s` is the input or output `s.i`; what an optional `o` holds is
 // `o`, which is not there when it is empty. Where an optional output is empty or not as values say, a bool `o.present`
 // stands before it.
 //
-// Throws corrupt (with the byte or the tensor) for a file that breaks the format; unsupported, naming op, domain,
+// Throws corrupt (with the byte or the tensor) for a file that breaks the format; denied for data outside of the
+// model's folder; unsupported, naming op, domain,
 // version and node of everything that is missing at once, for what cannot be done here; invalid_argument, naming the
 // node, where shapes do not fit.
 Graph import_model(const std::shared_ptr<const Blob>& file, const passes::Evaluate& evaluate,

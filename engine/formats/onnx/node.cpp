@@ -157,7 +157,7 @@ std::vector<std::string> NodeContext::texts(std::string_view name) const {
 ConstantPtr NodeContext::tensor(std::string_view name) const {
   const pb::Attribute* attribute = find(name);
   if (attribute == nullptr || !attribute->has_t()) return nullptr;
-  return read_tensor(attribute->t(), scope_.session().file, "attribute '" + std::string(name) + "': ");
+  return read_tensor(attribute->t(), scope_.session().files, "attribute '" + std::string(name) + "': ");
 }
 
 DType NodeContext::dtype(std::string_view name, DType otherwise) const {

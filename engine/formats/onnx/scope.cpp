@@ -23,7 +23,7 @@ std::string_view domain_of(const pb::Node& node) {
   return node.domain() == "ai.onnx" ? std::string_view() : std::string_view(node.domain());
 }
 
-Session::Session(const pb::Model& from, std::shared_ptr<const Blob> bytes) : model(from), file(std::move(bytes)) {
+Session::Session(const pb::Model& from, Files its_files) : model(from), files(std::move(its_files)) {
   for (const pb::Function& function : model.functions()) {
     const std::string_view domain = function.domain() == "ai.onnx" ? std::string_view() : function.domain();
     if (!functions_.try_emplace({domain, function.name(), function.overload()}, &function).second)
@@ -60,7 +60,7 @@ Value Scope::value(const std::string& name, const std::string& user) {
 
 void Scope::import_initializers(const pb::Graph& graph) {
   for (const pb::Tensor& tensor : graph.initializer())
-    define(tensor.name(), constant(target_.graph, read_tensor(tensor, session_.file, "")), "initializer");
+    define(tensor.name(), constant(target_.graph, read_tensor(tensor, session_.files, "")), "initializer");
 }
 
 void Scope::import_nodes(const google::protobuf::RepeatedPtrField<pb::Node>& nodes) {

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/formats/onnx/files.h"
 #include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/formats/onnx/target.h"
@@ -30,10 +31,10 @@ std::string_view domain_of(const pb::Node& node);
 // What all scopes of one import share.
 class Session {
  public:
-  Session(const pb::Model& model, std::shared_ptr<const Blob> file);
+  Session(const pb::Model& model, Files files);
 
   const pb::Model& model;
-  const std::shared_ptr<const Blob> file;
+  Files files;
   Budget budget;
 
   // The model's function that `node` calls, or null.

@@ -26,6 +26,8 @@ constexpr std::array<std::pair<int, DType>, kDTypeCount> kTypes = {{
     {24, DType::f8e8m0}, {25, DType::u2},         {26, DType::i2},
 }};
 
+constexpr int kDefault = 0, kExternal = 1;  // TensorProto.DataLocation
+
 template <class Values>
 std::vector<std::byte> from_typed(DType dtype, const Values& values) {
   const std::size_t size = dtype_size(dtype);
@@ -80,12 +82,12 @@ int onnx_type_of(DType dtype) {
   throw Error(Code::unsupported, "ONNX has no element type for " + std::string(dtype_name(dtype)));
 }
 
-ConstantPtr read_tensor(const pb::Tensor& tensor, const std::shared_ptr<const Blob>& file, const std::string& where) {
+ConstantPtr read_tensor(const pb::Tensor& tensor, Files& files, const std::string& where) {
   const std::string context = where + "tensor '" + tensor.name() + "'";
   const DType dtype = dtype_of(tensor.data_type(), context);
-  if (tensor.data_location() != 0) {
-    throw Error(Code::unsupported, "its data is in another file", context, "save the model with its data inside");
-  }
+  const bool outside = tensor.data_location() == kExternal;
+  if (tensor.data_location() != kDefault && !outside)
+    throw Error(Code::corrupt, "a data_location of " + std::to_string(tensor.data_location()), context);
   Ints dims(tensor.dims().begin(), tensor.dims().end());
   for (const std::int64_t extent : dims) {
     if (extent < 0) throw Error(Code::corrupt, "a dimension of " + std::to_string(extent), context);
@@ -110,10 +112,12 @@ ConstantPtr read_tensor(const pb::Tensor& tensor, const std::shared_ptr<const Bl
     if (!packed) return make_constant(dtype, shape, stored);
     return make_constant(dtype, shape, narrow::unpack(dtype, stored, elements));
   };
-  if (tensor.has_lifted_length()) {
-    check(tensor.lifted_length());
-    if (packed) return copy_of(file->bytes().subspan(tensor.lifted_offset(), tensor.lifted_length()));
-    return std::make_shared<const ConstantData>(ConstantData{dtype, shape, file, tensor.lifted_offset()});
+  if (outside || tensor.has_lifted_length()) {
+    const Place place = outside ? files.outside(tensor, wanted, context)
+                                : Place{files.model(), tensor.lifted_offset(), tensor.lifted_length()};
+    check(place.length);
+    if (packed) return copy_of(place.file->bytes().subspan(place.offset, place.length));
+    return std::make_shared<const ConstantData>(ConstantData{dtype, shape, place.file, place.offset});
   }
   if (tensor.has_raw_data()) return copy_of(std::as_bytes(std::span(tensor.raw_data())));
   return copy_of(typed_data(tensor, dtype));
