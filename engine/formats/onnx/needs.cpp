@@ -20,7 +20,6 @@ class Needs {
   explicit Needs(const Session& session) : session_(session) {}
 
   void visit(const pb::Graph& graph, const Versions& versions, const std::string& place) {
-    if (graph.sparse_initializer_size() > 0) missing_["sparse initializers"] = "the graph";
     visit(graph.node(), versions, place);
   }
 

@@ -156,8 +156,11 @@ std::vector<std::string> NodeContext::texts(std::string_view name) const {
 
 ConstantPtr NodeContext::tensor(std::string_view name) const {
   const pb::Attribute* attribute = find(name);
-  if (attribute == nullptr || !attribute->has_t()) return nullptr;
-  return read_tensor(attribute->t(), scope_.session().files, "attribute '" + std::string(name) + "': ");
+  if (attribute == nullptr || (!attribute->has_t() && !attribute->has_sparse_tensor())) return nullptr;
+  const std::string where = "attribute '" + std::string(name) + "': ";
+  Session& session = scope_.session();
+  if (attribute->has_t()) return read_tensor(attribute->t(), session.files, where);
+  return read_sparse(attribute->sparse_tensor(), session.files, session.sparse_room, where);
 }
 
 DType NodeContext::dtype(std::string_view name, DType otherwise) const {

@@ -232,7 +232,9 @@ Results shape_operator(Node n) {
 Results size(Node n) { return {reduce_prod(shape_of(n.in(0)))}; }
 
 Results constant_operator(Node n) {
-  if (ConstantPtr value = n.tensor("value")) return {constant(n.graph, std::move(value))};
+  for (const char* name : {"value", "sparse_value"}) {
+    if (ConstantPtr value = n.tensor(name)) return {constant(n.graph, std::move(value))};
+  }
   if (n.has_attribute("value_int")) {
     const std::int64_t value = n.integer("value_int", 0);
     return {constant(n.graph, make_constant(DType::i64, {}, std::as_bytes(std::span(&value, 1))))};
@@ -244,7 +246,7 @@ Results constant_operator(Node n) {
     return {constant(n.graph, make_constant(DType::f32, Shape{static_cast<std::int64_t>(values.size())},
                                             std::as_bytes(std::span(values))))};
   }
-  n.unsupported("a Constant of strings or of a sparse tensor");
+  n.unsupported("a Constant of strings");
 }
 
 constexpr std::int64_t kLargestBlock = 1 << 20;  // its square is still a number

@@ -61,6 +61,10 @@ Value Scope::value(const std::string& name, const std::string& user) {
 void Scope::import_initializers(const pb::Graph& graph) {
   for (const pb::Tensor& tensor : graph.initializer())
     define(tensor.name(), constant(target_.graph, read_tensor(tensor, session_.files, "")), "initializer");
+  for (const pb::SparseTensor& sparse : graph.sparse_initializer()) {
+    ConstantPtr dense = read_sparse(sparse, session_.files, session_.sparse_room, "");
+    define(sparse.values().name(), constant(target_.graph, std::move(dense)), "sparse initializer");
+  }
 }
 
 void Scope::import_nodes(const google::protobuf::RepeatedPtrField<pb::Node>& nodes) {
@@ -73,7 +77,7 @@ std::vector<Value> Scope::import_subgraph(const pb::Graph& graph, std::span<cons
                                             std::to_string(graph.input_size()) + " inputs, not " +
                                             std::to_string(arguments.size()));
   }
-  target_.charge(1 + graph.initializer_size());
+  target_.charge(1 + graph.initializer_size() + graph.sparse_initializer_size());
   Scope inner(session_, target, versions_, this, bindings_);
   for (int i = 0; i < graph.input_size(); ++i) {
     inner.define(graph.input(i).name(), target.here(arguments[static_cast<std::size_t>(i)]),

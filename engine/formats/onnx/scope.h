@@ -15,9 +15,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/formats/onnx/files.h"
 #include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
+#include "engine/formats/onnx/sparse.h"
 #include "engine/formats/onnx/target.h"
 #include "engine/formats/onnx/value.h"
 
@@ -35,6 +35,7 @@ class Session {
 
   const pb::Model& model;
   Files files;
+  std::uint64_t sparse_room = kSparseRoom;
   Budget budget;
 
   // The model's function that `node` calls, or null.
