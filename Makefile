@@ -56,6 +56,7 @@ bench: build ## measure, beside named peers, as JSON lines
 	-packaging/install-deps.sh --check bench  # PyTorch is a peer, measured when it is there
 	packaging/python-venv.sh $(BUILD)/bench-venv packaging/requirements-bench.txt
 	$(BUILD)/bin/mlbench cpu
+	$(BUILD)/bin/mlbench bind
 	$(BUILD)/bin/mlbench ring
 	$(BUILD)/bin/mlbench eval
 	$(BUILD)/bin/mlbench train

@@ -54,7 +54,9 @@ std::vector<ConstantPtr> evaluate_constant(const Graph& graph, const Node& node,
     if (!type.shape.known()) return {};
     written += bytes_of(type);
   }
-  if (written > limit || written > std::max(read, kSmallResult) || read > 16 * limit + kSmallResult) return {};
+  if (written > limit || written > std::max(read, kSmallResult)) return {};
+  if (ConstantPtr moved = moved_constant(graph, node, constants)) return {std::move(moved)};
+  if (read > 16 * limit + kSmallResult) return {};
   std::vector<TensorType> outputs;
   for (std::uint32_t i = 0; i < node.output_count; ++i) outputs.push_back(graph.type(node.output(i)));
   if (cost(*node.op, types_of(graph, node.inputs), outputs, *node.attributes).flops > kMostFlops) return {};

@@ -62,7 +62,7 @@ KernelRequest request_for(const Graph& graph, const Node& node, std::span<const 
   }
   for (std::uint32_t i = 0; i < node.output_count; ++i) {
     const ValueId id = node.output(i);
-    request.outputs.push_back({graph.type(id), layout(id), nullptr, uses[id] != 0});
+    request.outputs.push_back({graph.type(id), layout(id), nullptr, uses.empty() || uses[id] != 0});
   }
   return request;
 }
@@ -76,7 +76,7 @@ passes::Prefer preferred_orders(const Device& device) {
     for (std::uint32_t i = 0; i < node.output_count; ++i) {
       if (graph.type(node.output(i)).shape.elements() == 0) return std::nullopt;  // it does not run
     }
-    KernelRequest request = request_for(graph, node, std::vector<std::uint32_t>(graph.values().size(), 1));
+    KernelRequest request = request_for(graph, node, {});
     const Implementation* row = row_for(device, request);
     if (row == nullptr || row->prefer == nullptr) return std::nullopt;
     passes::PreferredOrders orders;
@@ -95,9 +95,8 @@ passes::KeepRule keep_what_runs_on(const Device& device) {
   return [&device](const Graph& graph, const Node& node) {
     if (!has_rows_for(device, node.op->name)) return false;
     // Only a choice between outputs needs to know which are read.
-    const std::vector<std::uint32_t> uses =
-        node.output_count > 1 ? use_counts(graph) : std::vector<std::uint32_t>(graph.values().size(), 1);
-    KernelRequest request = request_for(graph, node, uses);
+    KernelRequest request =
+        request_for(graph, node, node.output_count > 1 ? use_counts(graph) : std::vector<std::uint32_t>{});
     return row_for(device, request) != nullptr;
   };
 }

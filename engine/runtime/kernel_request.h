@@ -6,7 +6,8 @@
 
 namespace ml::runtime {
 
-// The request for `node`; `uses` as use_counts() answers, `orders` as assign_layouts() does (empty: row-major).
+// The request for `node`; `uses` as use_counts() answers (empty: every output is read), `orders` as assign_layouts()
+// does (empty: row-major).
 KernelRequest request_for(const Graph& graph, const Node& node, std::span<const std::uint32_t> uses,
                           std::span<const passes::DimOrder> orders = {});
 // Keeps the composites that `device` has a kernel for.

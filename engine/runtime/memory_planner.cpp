@@ -1,7 +1,7 @@
 #include "engine/runtime/memory_planner.h"
 
 #include <algorithm>
-#include <numeric>
+#include <functional>
 
 namespace ml::runtime {
 namespace {
@@ -24,32 +24,68 @@ std::size_t most_alive(std::span<const Lifetime> lifetimes) {
 
 bool overlap(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
 
-}  // namespace
+// Orders are tried until one reaches the bound. A plan is made for every new shape, so they are few.
+constexpr int kMostTries = 24;
 
-MemoryPlan plan_memory(std::span<const Lifetime> lifetimes) {
-  MemoryPlan plan;
-  plan.offsets.assign(lifetimes.size(), 0);
-  plan.lower_bound = most_alive(lifetimes);
+struct Placed {
+  std::vector<std::size_t> offsets;
+  std::size_t size = 0;
+  std::size_t highest = 0;  // where in the order the lifetime is that ends there
+};
 
-  std::vector<std::uint32_t> order(lifetimes.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::ranges::stable_sort(order,
-                           [&](std::uint32_t a, std::uint32_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
-
+// Each in turn at the lowest offset where it fits.
+Placed place(std::span<const Lifetime> lifetimes, std::span<const std::uint32_t> order) {
+  Placed result;
+  result.offsets.assign(lifetimes.size(), 0);
   std::vector<std::uint32_t> placed;  // by offset
-  for (const std::uint32_t index : order) {
+  for (std::size_t at = 0; at < order.size(); ++at) {
+    const std::uint32_t index = order[at];
     const std::size_t bytes = align_memory(lifetimes[index].bytes);
-    if (bytes == 0) continue;
     std::size_t offset = 0;
     for (const std::uint32_t other : placed) {
       if (!overlap(lifetimes[other], lifetimes[index])) continue;
-      if (offset + bytes <= plan.offsets[other]) break;
-      offset = std::max(offset, plan.offsets[other] + align_memory(lifetimes[other].bytes));
+      if (offset + bytes <= result.offsets[other]) break;
+      offset = std::max(offset, result.offsets[other] + align_memory(lifetimes[other].bytes));
     }
-    plan.offsets[index] = offset;
-    plan.size = std::max(plan.size, offset + bytes);
-    const auto at = std::ranges::upper_bound(placed, offset, {}, [&](std::uint32_t i) { return plan.offsets[i]; });
-    placed.insert(at, index);
+    result.offsets[index] = offset;
+    if (offset + bytes > result.size) {
+      result.size = offset + bytes;
+      result.highest = at;
+    }
+    const auto behind =
+        std::ranges::upper_bound(placed, offset, {}, [&](std::uint32_t i) { return result.offsets[i]; });
+    placed.insert(behind, index);
+  }
+  return result;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(std::span<const Lifetime> lifetimes) {
+  const std::size_t bound = most_alive(lifetimes);
+  const auto steps = [&](std::uint32_t i) { return lifetimes[i].last - lifetimes[i].first + 1; };
+  std::vector<std::uint32_t> by_size;
+  for (std::uint32_t i = 0; i < lifetimes.size(); ++i) {
+    if (lifetimes[i].bytes != 0) by_size.push_back(i);
+  }
+  std::ranges::stable_sort(by_size,
+                           [&](std::uint32_t a, std::uint32_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
+  std::vector<std::uint32_t> by_area = by_size;
+  std::ranges::stable_sort(by_area, std::ranges::greater{},
+                           [&](std::uint32_t i) { return static_cast<double>(lifetimes[i].bytes) * steps(i); });
+
+  MemoryPlan plan{std::vector<std::size_t>(lifetimes.size(), 0), by_size.empty() ? 0 : ~std::size_t{0}, bound};
+  for (std::vector<std::uint32_t> order : {by_size, by_area}) {
+    for (int tries = 0; tries < kMostTries / 2 && plan.size > bound; ++tries) {
+      Placed placed = place(lifetimes, order);
+      // What ended highest had no room left below: next time it chooses first.
+      const auto highest = order.begin() + static_cast<std::ptrdiff_t>(placed.highest);
+      if (placed.size < plan.size) {
+        plan.size = placed.size;
+        plan.offsets = std::move(placed.offsets);
+      }
+      std::rotate(order.begin(), highest, highest + 1);
+    }
   }
   return plan;
 }

@@ -27,6 +27,8 @@ struct MemoryPlan {
 };
 
 // Greedy by size: the largest first, each at the lowest offset where it fits (Pisarchyk and Lee, arXiv 2001.03288).
+// Where that is more than the bound, other orders are tried: by bytes times steps, and with what ended highest in
+// front.
 MemoryPlan plan_memory(std::span<const Lifetime> lifetimes);
 
 }  // namespace ml::runtime

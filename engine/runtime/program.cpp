@@ -46,6 +46,7 @@ std::shared_ptr<const StagedPlan> Program::prepare(std::span<const Shape> shapes
   checkpoint();
   const Graph bound = passes::bind(graph_, shapes, checked(evaluate_, checkpoint));
   std::shared_ptr<const StagedPlan> plan = make_staged_plan(bound, resources_, {evaluate_, checkpoint, scratch_limit_});
+  resources_.drop_unused();
   resources_.charge_packs();  // what was packed stays with the program, whoever has asked for it
   return plan;
 }

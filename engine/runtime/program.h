@@ -44,6 +44,8 @@ class Program {
   // budget. Any thread, beside find() and keep() on another.
   std::shared_ptr<const StagedPlan> prepare(
       std::span<const Shape> shapes, const Checkpoint& checkpoint = [] {});
+  // As it was simplified when it was loaded: what every binding starts from.
+  const Graph& graph() const { return graph_; }
   // Of the packed weights.
   std::uint64_t device_bytes() const { return resources_.packs().bytes(); }
   // Keeps a plan for find(); the one that was used longest ago goes when there are too many.

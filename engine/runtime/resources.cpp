@@ -44,6 +44,19 @@ std::shared_ptr<Buffer> ProgramResources::constant(const ConstantPtr& constant, 
   return buffer;
 }
 
+// Buffers are handed out under the lock, so what is counted once stays so.
+void ProgramResources::drop_unused() {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(constants_, [](const auto& entry) {
+    return entry.second.buffer.use_count() == 1 && entry.second.constant.use_count() == 1;
+  });
+}
+
+std::size_t ProgramResources::constant_count() const {
+  const std::lock_guard lock(mutex_);
+  return constants_.size();
+}
+
 void ProgramResources::charge_packs() {
   const std::lock_guard lock(mutex_);
   memory_.grow_to(packs_.bytes());

@@ -28,6 +28,11 @@ class ProgramResources {
   // The constant in device memory: the bytes where they are on a unified device, if they lie as `use` wants them,
   // otherwise a copy made once. Any thread may call.
   std::shared_ptr<Buffer> constant(const ConstantPtr& constant, ConstantUse use = ConstantUse::aligned);
+  // Lets go of constants that neither a plan nor a graph has any more, as those that were made for one combination of
+  // shapes. Any thread may call.
+  void drop_unused();
+  // How many constants are held.
+  std::size_t constant_count() const;
   // Counts what was packed by now; throws no_space when the budget has no room. Any thread may call.
   void charge_packs();
 
@@ -40,7 +45,7 @@ class ProgramResources {
 
   Device& device_;
   PackCache packs_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   MemoryShare memory_;
   std::unordered_multimap<std::uint64_t, Entry> constants_;  // by hash
 };

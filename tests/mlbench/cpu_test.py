@@ -95,6 +95,19 @@ class Cpu(unittest.TestCase):
         self.assertEqual(run.returncode, 1)
         self.assertIn('no model is called "frobnet"', run.stderr)
 
+    def test_bind_tells_what_new_shapes_cost(self):
+        run = subprocess.run([MLBENCH, "--quick", "bind", "--model", "tiny"], capture_output=True, text=True, timeout=240)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        figures = {figure["bench"]: figure for figure in map(json.loads, run.stdout.splitlines())}
+        self.assertGreater(figures["bind.new_shape"]["value"], 0)
+        self.assertGreater(figures["bind.packed_by_first"]["value"], 0)
+        self.assertEqual(figures["bind.packed_by_others"]["value"], 0)
+        self.assertGreaterEqual(figures["bind.arena"]["ratio"], 1)
+        for arguments in (["--rounds", "0"], ["--rounds"], ["--model", "frobnet"]):
+            run = subprocess.run([MLBENCH, "bind", *arguments], capture_output=True, text=True, timeout=60)
+            self.assertEqual((run.returncode, run.stdout), (1, ""), arguments)
+            self.assertRegex(run.stderr, "--rounds: |frobnet")
+
     def test_models_do_the_work_that_is_written_of_them(self):
         # FLOPs at batch 1, two for each multiply-add, from the papers; lstm: 8 * 256 * (256 + 256 + 512 + 256) * 2 * 128.
         for model, flops in (("mobilenet_v2", 0.6e9), ("efficientnet_b0", 0.78e9), ("lstm", 0.67e9)):

@@ -5,6 +5,7 @@
 
 namespace ml::bench {
 
+int run_bind(const Options& options);
 int run_cpu(const Options& options);
 int run_eval(const Options& options);
 int run_model(const Options& options);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "ml/error.h"
+#include "tools/mlbench/ask_models.h"
 #include "tools/mlbench/benchmarks.h"
 #include "tools/mlbench/cpu_contest.h"
 #include "tools/mlbench/cpu_report.h"
@@ -96,20 +97,6 @@ Settings parse(const Options& options) {
   if (settings.python.empty() && !settings.peers.empty() && !settings.profile)
     settings.python = installed_file({"../bench-venv/bin/python"});
   return settings;
-}
-
-// mlbench-models: knows the models, and the engine from inside.
-std::string ask_models(std::vector<std::string> arguments, std::span<const int> cpus = {}) {
-  arguments.insert(arguments.begin(), installed_file({"mlbench-models", "../libexec/mlaccel/mlbench-models"}));
-  const std::string what = arguments[1];
-  const std::vector<int> before = allowed_cpus();
-  if (!cpus.empty()) pin(cpus);
-  PeerProcess process(std::move(arguments));
-  pin(before);
-  std::string text;
-  while (const std::optional<std::string> line = process.read_line()) text += *line + "\n";
-  if (process.exit_status() != 0) throw Error(Code::io, "mlbench-models " + what + " failed");
-  return text;
 }
 
 class CpuBench {

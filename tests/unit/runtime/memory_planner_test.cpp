@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <string>
 
 namespace ml::runtime {
 namespace {
@@ -40,7 +41,20 @@ TEST_P(RandomLifetimes, NeverOverlap) {
 TEST_P(RandomLifetimes, StayNearTheLowerBound) {
   const MemoryPlan plan = plan_memory(random_lifetimes(GetParam(), 120));
   EXPECT_GE(plan.size, plan.lower_bound);
-  EXPECT_LE(static_cast<double>(plan.size), 1.3 * static_cast<double>(plan.lower_bound)) << "seed " << GetParam();
+  EXPECT_LE(static_cast<double>(plan.size), 1.2 * static_cast<double>(plan.lower_bound)) << "seed " << GetParam();
+}
+
+// The bound can't always be reached: one in ten may be further away.
+TEST(MemoryPlanner, IsWithinFivePercentOfTheLowerBound) {
+  std::string further;
+  int count = 0;
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    const MemoryPlan plan = plan_memory(random_lifetimes(seed, 120));
+    if (static_cast<double>(plan.size) <= 1.05 * static_cast<double>(plan.lower_bound)) continue;
+    ++count;
+    further += " " + std::to_string(seed);
+  }
+  EXPECT_LE(count, 20) << "seeds" << further;
 }
 
 TEST(MemoryPlanner, ReusesWhatIsFree) {

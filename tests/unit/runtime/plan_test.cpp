@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "engine/graph/build.h"
 #include "engine/graph/build_control.h"
+#include "engine/graph/build_dynamic.h"
+#include "engine/graph/build_nn.h"
 #include "engine/graph/text.h"
 #include "engine/runtime/devices.h"
 #include "engine/runtime/program.h"
@@ -21,6 +25,11 @@ using Floats = std::vector<float>;
 
 std::unique_ptr<const runtime::Plan> plan_of(const Graph& graph, runtime::ProgramResources& resources) {
   return runtime::make_plan(graph, resources, {runtime::reference_evaluate()});
+}
+
+Var integers(Graph& graph, const std::vector<std::int64_t>& values) {
+  return constant(graph, make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())},
+                                       std::as_bytes(std::span(values))));
 }
 
 // x -> x + 1, `turns` times, through values that can all share two places.
@@ -132,6 +141,55 @@ TEST(Program, PacksAndPlacesConstantsOnceForAllShapes) {
   runtime::Program program(graph, device, {});
   for (const std::int64_t n : {1, 2, 3, 17}) program.prepare(std::vector<Shape>{{n, 64}});
   EXPECT_EQ(device.allocations, 1);
+}
+
+// Layers that have packed weights on the cpu: products, a convolution and an LSTM, of any batch and length.
+Graph network_of_any_size() {
+  Graph graph;
+  std::mt19937 random(3);
+  const auto weights = [&](const Shape& shape) {
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (float& value : values) value = static_cast<float>(random() % 100) * 0.01f;
+    return constant(graph, make_constant(DType::f32, shape, std::as_bytes(std::span(values))));
+  };
+  const Var x{&graph, graph.add_input("x", {DType::f32, {kUnknown, kUnknown, 32}}, {"batch", "tokens", ""})};
+  const Var image{&graph, graph.add_input("image", {DType::f32, {kUnknown, 16, 8, 8}}, {"batch", "", "", ""})};
+  output("y", matmul(relu(matmul(x, weights({32, 64}))), weights({64, 32})));
+  output("pixels", relu(convolution(image, weights({32, 16, 1, 1}), weights({32}), Windows::unit(2))));
+  return graph;
+}
+
+TEST(Program, PacksNoConstantForMoreShapes) {
+  const std::unique_ptr<Device> device = runtime::create_device("cpu", 2);
+  runtime::Program program(network_of_any_size(), *device, {});
+  const auto bind = [&](std::int64_t batch, std::int64_t tokens) {
+    program.prepare(std::vector<Shape>{{batch, tokens, 32}, {batch, 16, 8, 8}});
+  };
+  bind(1, 1);
+  const std::uint64_t packed = program.device_bytes();
+  EXPECT_GT(packed, 0u);
+  for (const std::int64_t size : {2, 3, 17, 64, 129}) bind(size, size + 1);
+  EXPECT_EQ(program.device_bytes(), packed);
+}
+
+TEST(ProgramResources, LetGoOfConstantsThatWereMadeForOnePlan) {
+  const std::unique_ptr<Device> device = runtime::create_device("cpu", 1);
+  Graph graph;
+  const Var x{&graph, graph.add_input("x", {DType::f32, {kUnknown, 64}}, {"n", ""})};
+  const Var table = constant(graph, make_splat(DType::f32, {512, 64}, 1)), first = integers(graph, {0});
+  output("y", x + slice_by(table, first, slice(shape_of(x), {0}, {1}), integers(graph, {1}), {0}));
+  output("z", x + gather(table, integers(graph, {4}), 0));
+  runtime::ProgramResources resources(*device);
+  const passes::Evaluate evaluate = runtime::reference_evaluate();
+  const auto plan_for = [&](std::int64_t n) {
+    return runtime::make_plan(passes::bind(graph, std::vector<Shape>{{n, 64}}, evaluate), resources, {evaluate});
+  };
+  auto plan = plan_for(100);
+  const std::size_t of_one = resources.constant_count();
+  for (const std::int64_t n : {101, 102, 103}) plan = plan_for(n);
+  EXPECT_GT(resources.constant_count(), of_one);
+  resources.drop_unused();
+  EXPECT_EQ(resources.constant_count(), of_one);
 }
 
 class ControlFlow : public testing::TestWithParam<int> {

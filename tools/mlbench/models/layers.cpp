@@ -5,17 +5,20 @@
 #include <string>
 #include <vector>
 
+#include "engine/graph/build_dynamic.h"
+#include "engine/graph/ops/movement.h"
+
 namespace ml::bench {
 
 Layers::Layers(std::string_view name, std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 1) {
   graph.name = std::string(name);
 }
 
-Var Layers::input(std::string_view name, DType dtype, const Shape& without_batch) {
+Var Layers::input(std::string_view name, DType dtype, const Shape& without_batch, std::vector<std::string> symbols) {
   Shape shape{kUnknown};
   for (const std::int64_t extent : without_batch) shape.append(extent);
-  std::vector<std::string> symbols(static_cast<std::size_t>(shape.rank()));
-  symbols[0] = "batch";
+  symbols.resize(static_cast<std::size_t>(without_batch.rank()));
+  symbols.insert(symbols.begin(), "batch");
   return {&graph, graph.add_input(std::string(name), {dtype, shape}, std::move(symbols))};
 }
 
@@ -65,14 +68,29 @@ Var Layers::layer_norm(Var x, double epsilon) {
   return ml::layer_norm(x, scale, random(width, 0.1), -1, epsilon).y;
 }
 
-Var split_heads(Var x, std::int64_t heads) {
-  const std::int64_t tokens = x.shape()[1], width = x.shape()[2] / heads;
-  return transpose(reshape(x, {kUnknown, tokens, heads, width}), {0, 2, 1, 3});
+namespace {
+
+// The first two extents stay what they are.
+Var reshape_behind(Var x, std::initializer_list<std::int64_t> last) {
+  auto attributes = std::make_shared<ReshapeAttributes>();
+  attributes->dims = {reshape_keeps(0), reshape_keeps(1)};
+  attributes->dims.insert(attributes->dims.end(), last);
+  return {x.graph, x.graph->add(find_op("reshape"), std::move(attributes), {&x.id, 1})};
 }
 
-Var merge_heads(Var x) {
-  const Shape& shape = x.shape();
-  return reshape(transpose(x, {0, 2, 1, 3}), {kUnknown, shape[2], shape[1] * shape[3]});
+}  // namespace
+
+Var split_heads(Var x, std::int64_t heads) {
+  return transpose(reshape_behind(x, {heads, x.shape()[2] / heads}), {0, 2, 1, 3});
 }
+
+Var merge_heads(Var x) { return reshape_behind(transpose(x, {0, 2, 1, 3}), {x.shape()[1] * x.shape()[3]}); }
+
+Var numbers(Graph& graph, std::initializer_list<std::int64_t> values) {
+  const Shape shape{static_cast<std::int64_t>(values.size())};
+  return constant(graph, make_constant(DType::i64, shape, std::as_bytes(std::span(values.begin(), values.size()))));
+}
+
+Var extent(Var x, std::int64_t axis) { return slice(shape_of(x), {axis}, {axis + 1}); }
 
 }  // namespace ml::bench

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/graph/build_nn.h"
 
@@ -22,8 +25,9 @@ class Layers {
   Layers(std::string_view name, std::uint64_t seed);
   Graph graph;
 
-  // An input whose first extent is the batch.
-  Var input(std::string_view name, DType dtype, const Shape& without_batch);
+  // An input whose first extent is the batch. `symbols`: the names of the others that are unknown, "" for those that
+  // are not.
+  Var input(std::string_view name, DType dtype, const Shape& without_batch, std::vector<std::string> symbols = {});
 
   // Uniform numbers with this mean and standard deviation.
   Var random(const Shape& shape, double deviation, double mean = 0);
@@ -42,8 +46,12 @@ class Layers {
 
 // [N, C, H, W] -> [N, C, 1, 1]
 inline Var global_average_pool(Var x) { return reduce_mean(x, {2, 3}, true); }
-// [N, T, heads * width] -> [N, heads, T, width], and back.
+// [N, T, heads * width] -> [N, heads, T, width], and back. T may be unknown.
 Var split_heads(Var x, std::int64_t heads);
 Var merge_heads(Var x);
+// An i64 vector.
+Var numbers(Graph& graph, std::initializer_list<std::int64_t> values);
+// The extent of x's axis, as an i64 vector of length 1.
+Var extent(Var x, std::int64_t axis);
 
 }  // namespace ml::bench

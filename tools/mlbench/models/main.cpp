@@ -9,6 +9,7 @@
 
 #include "engine/formats/onnx/export.h"
 #include "ml/error.h"
+#include "tools/mlbench/models/binding.h"
 #include "tools/mlbench/models/models.h"
 #include "tools/mlbench/models/profile.h"
 
@@ -63,7 +64,12 @@ int usage() {
       "       mlbench-models write MODEL FILE.onnx\n"
       "       mlbench-models inputs MODEL BATCH FILE\n"
       "       mlbench-models work FILE.onnx INPUTS                     FLOPs, bytes moved, bytes of weights\n"
-      "       mlbench-models profile FILE.onnx INPUTS THREADS SECONDS\n",
+      "       mlbench-models profile FILE.onnx INPUTS THREADS SECONDS\n"
+      "       mlbench-models bindable\n"
+      "       mlbench-models bind MODEL THREADS ROUNDS     nodes, ms of the first and of others, bytes packed by the "
+      "first "
+      "and by others, arena, its bound\n"
+      "       mlbench-models decode THREADS TOKENS         ms a token: growing, binding in it, fixed; difference\n",
       stderr);
   return 2;
 }
@@ -82,6 +88,15 @@ int run(const std::vector<std::string>& args) {
   } else if (args.size() == 5 && args[0] == "profile") {
     const std::vector<NamedArray> inputs = read_tensors(args[2]);
     std::fputs(profile(bound_model(args[1], inputs), inputs, std::stoi(args[3]), std::stod(args[4])).c_str(), stdout);
+  } else if (args == std::vector<std::string>{"bindable"}) {
+    for (const std::string_view name : bindable_models()) std::printf("%s\n", std::string(name).c_str());
+  } else if (args.size() == 4 && args[0] == "bind") {
+    const BindingCost cost = binding_cost(args[1], std::stoi(args[2]), std::stoi(args[3]));
+    std::printf("%zu %.6f %.6f %zu %zu %zu %zu\n", cost.nodes, cost.first_ms, cost.ms, cost.packed, cost.more,
+                cost.arena, cost.bound);
+  } else if (args.size() == 3 && args[0] == "decode") {
+    const DecodingCost cost = decoding_cost(std::stoi(args[1]), std::stoi(args[2]));
+    std::printf("%.6f %.6f %.6f %.9f\n", cost.growing_ms, cost.growing_bind_ms, cost.fixed_ms, cost.apart);
   } else {
     return usage();
   }

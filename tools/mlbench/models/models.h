@@ -40,8 +40,11 @@ Graph build_resnet50();
 Graph build_mobilenet_v2();
 Graph build_efficientnet_b0();
 Graph build_yolo_v5s();
-Graph build_bert_base();
+// Extents may be kUnknown, which makes them symbols: "tokens", "past".
+Graph build_bert_base(std::int64_t tokens);
 Graph build_lstm();
-Graph build_gpt2(std::int64_t past, std::int64_t tokens);
+// `past` 0: a prompt, without inputs for the cache. `fixed`: `past` is the capacity of a cache that is donated; "place"
+// is where the token goes, "lengths" how many there are with it.
+Graph build_gpt2(std::int64_t past, std::int64_t tokens, bool fixed = false);
 
 }  // namespace ml::bench

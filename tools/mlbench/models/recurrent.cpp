@@ -15,10 +15,7 @@ constexpr std::int64_t kSteps = 128, kHidden = 256;
 // Zeros [2, N, hidden] for the sequences [T, N, features].
 Var initial_state(Var x) {
   Graph& graph = *x.graph;
-  const auto number = [&graph](std::int64_t value) {
-    return constant(graph, make_constant(DType::i64, {1}, std::as_bytes(std::span(&value, 1))));
-  };
-  const Var extents[] = {number(2), slice(shape_of(x), {1}, {2}), number(kHidden)};
+  const Var extents[] = {numbers(graph, {2}), extent(x, 1), numbers(graph, {kHidden})};
   return expand_to(scalar(graph, DType::f32, 0), concat(extents, 0));
 }
 

@@ -14,7 +14,7 @@ std::span<const Model> models() {
       {"lstm", "two bidirectional LSTM layers of 256 units, 128 steps of 256 features", build_lstm},
       {"bert_base",
        "BERT-base, 128 tokens",
-       build_bert_base,
+       [] { return build_bert_base(128); },
        {{"input_ids", 0, 30522}, {"attention_mask", 1, 2}, {"token_type_ids", 0, 2}}},
       {"gpt2_prefill",
        "GPT-2 small, a prompt of 128 tokens",
