@@ -39,7 +39,7 @@ std::shared_ptr<const Blob> blob_of(const Argument& argument) {
 }
 
 void compile_graph(Task& task, Device& device, const std::shared_ptr<MemoryBudget>& memory,
-                   const Checkpoint& checkpoint) {
+                   const std::shared_ptr<Tuner>& tuner, const Checkpoint& checkpoint) {
   const std::span<const Argument> arguments(task.call->arguments);
   const std::vector<std::byte> bytes = copy_of(arguments[0]);
   std::vector<std::shared_ptr<const Blob>> blobs;
@@ -47,14 +47,15 @@ void compile_graph(Task& task, Device& device, const std::shared_ptr<MemoryBudge
   const SessionLimits& limits = task.queue->session().limits;
   const Graph graph = deserialize(bytes, blobs);
   checkpoint();
-  task.made_program =
-      std::make_shared<Program>(graph, device, ProgramOptions{limits.plans, limits.scratch_bytes, memory}, checkpoint);
+  task.made_program = std::make_shared<Program>(
+      graph, device, ProgramOptions{limits.plans, limits.scratch_bytes, memory, tuner}, checkpoint);
   for (const Argument& argument : arguments) task.bytes += argument.bytes;
 }
 
 }  // namespace
 
-void compile_task(Task& task, Device& device, const std::shared_ptr<MemoryBudget>& memory) {
+void compile_task(Task& task, Device& device, const std::shared_ptr<MemoryBudget>& memory,
+                  const std::shared_ptr<Tuner>& tuner) {
   task.started = monotonic_now();
   const std::uint64_t limit = task.queue->session().limits.compile_ms;
   const Checkpoint checkpoint = [&task, limit] {
@@ -67,7 +68,7 @@ void compile_task(Task& task, Device& device, const std::shared_ptr<MemoryBudget
   try {
     checkpoint();
     if (task.descriptor.opcode == MLRING_OP_COMPILE)
-      compile_graph(task, device, memory, checkpoint);
+      compile_graph(task, device, memory, tuner, checkpoint);
     else
       task.call->plan = task.call->program->prepare(task.call->shapes, checkpoint);
   } catch (...) {

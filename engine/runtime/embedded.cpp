@@ -77,7 +77,9 @@ int32_t mlengine_worker_create(const struct mlengine_worker_options* options, st
     if (wanted.park_us != 0) known.park = std::uint64_t{wanted.park_us} * 1000;
     const int threads = wanted.threads != 0 ? static_cast<int>(wanted.threads) : rt::usable_cpus();
     const char* device = wanted.device != nullptr ? wanted.device : "cpu";
-    *worker = new mlengine_worker(rt::create_device(device, threads), known);
+    std::unique_ptr<ml::Device> created = rt::create_device(device, threads);
+    known.tuner = rt::tuner_from_environment(*created);
+    *worker = new mlengine_worker(std::move(created), known);
   });
 }
 

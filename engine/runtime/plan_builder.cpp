@@ -122,7 +122,7 @@ class PlanBuilder {
         continue;
       }
       const KernelRequest request = request_for(graph_, node, uses_, laid_out_.orders);
-      compiled.implementation = &choose(device_, request);
+      compiled.implementation = &resources_.choose(request);
       compiled.kernel = compiled.implementation->compile(request, resources_.packs());
       if (options_.instrument)
         compiled.kernel = options_.instrument(graph_, node, *compiled.implementation, std::move(compiled.kernel));

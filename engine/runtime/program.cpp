@@ -21,7 +21,7 @@ passes::Evaluate checked(const passes::Evaluate& evaluate, const Checkpoint& che
 }  // namespace
 
 Program::Program(const Graph& graph, Device& device, const ProgramOptions& options, const Checkpoint& checkpoint)
-    : resources_(device, options.memory),
+    : resources_(device, options.memory, options.tuner),
       evaluate_(reference_evaluate()),
       graph_(passes::simplify(graph, checked(evaluate_, checkpoint))),
       limit_(options.plans),

@@ -19,6 +19,7 @@ struct ProgramOptions {
   std::size_t plans = 16;                           // that are kept at most
   std::uint64_t scratch_bytes = ~std::uint64_t{0};  // that each may need
   std::shared_ptr<MemoryBudget> memory = nullptr;   // where packed weights are counted; null: nowhere
+  std::shared_ptr<Tuner> tuner = nullptr;           // what chooses kernels; null: the device's table
 };
 
 class Program {

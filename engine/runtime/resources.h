@@ -11,18 +11,24 @@
 #include "engine/backends/pack_cache.h"
 #include "engine/passes/passes.h"
 #include "engine/runtime/memory_budget.h"
+#include "engine/runtime/tuner.h"
 
 namespace ml::runtime {
 
 class ProgramResources {
  public:
-  // `memory` is where packed weights are counted; null: nowhere.
-  explicit ProgramResources(Device& device, std::shared_ptr<MemoryBudget> memory = nullptr)
-      : device_(device), memory_(std::move(memory), MemoryBudget::Purpose::programs) {}
+  // `memory` is where packed weights are counted; null: nowhere. `tuner` chooses kernels; null: the device's table
+  // does.
+  explicit ProgramResources(Device& device, std::shared_ptr<MemoryBudget> memory = nullptr,
+                            std::shared_ptr<Tuner> tuner = nullptr)
+      : device_(device), tuner_(std::move(tuner)), memory_(std::move(memory), MemoryBudget::Purpose::programs) {}
   ProgramResources(const ProgramResources&) = delete;
   ProgramResources& operator=(const ProgramResources&) = delete;
 
   Device& device() const { return device_; }
+  const Implementation& choose(const KernelRequest& request) const {
+    return tuner_ ? tuner_->choose(request) : ml::choose(device_, request);
+  }
   PackCache& packs() { return packs_; }
   const PackCache& packs() const { return packs_; }
   // The constant in device memory: the bytes where they are on a unified device, if they lie as `use` wants them,
@@ -44,6 +50,7 @@ class ProgramResources {
   };
 
   Device& device_;
+  std::shared_ptr<Tuner> tuner_;
   PackCache packs_;
   mutable std::mutex mutex_;
   MemoryShare memory_;

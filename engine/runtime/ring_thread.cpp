@@ -66,7 +66,7 @@ std::unique_ptr<TaskThread> RingThread::make_executor(std::size_t number) {
 std::unique_ptr<TaskThread> RingThread::make_compiler(std::size_t number) {
   std::uint64_t* running = options_.running.empty() ? nullptr : &options_.running[options_.running.size() - 1 - number];
   return std::make_unique<TaskThread>(
-      [this](Task& task) { compile_task(task, device_, options_.memory); }, wakeup_,
+      [this](Task& task) { compile_task(task, device_, options_.memory, options_.tuner); }, wakeup_,
       TaskThreadOptions{
           .name = "ml-compile-" + std::to_string(number), .niceness = kCompileNiceness, .running = running});
 }

@@ -36,6 +36,7 @@ struct ThreadOptions {
   PreemptionRole role = PreemptionRole::serving;
   std::span<std::uint64_t> running;
   std::shared_ptr<MemoryBudget> memory;
+  std::shared_ptr<Tuner> tuner;
   EventSource* events = nullptr;
 };
 

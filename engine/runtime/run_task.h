@@ -12,6 +12,7 @@ void run_task(Task& task, StreamContext& context);
 
 // A compile thread. COMPILE: the program of the graph in the arguments. EXECUTE: the plan for call->shapes. Given up
 // between two steps when the task is stopped, and past the session's limit.
-void compile_task(Task& task, Device& device, const std::shared_ptr<MemoryBudget>& memory);
+void compile_task(Task& task, Device& device, const std::shared_ptr<MemoryBudget>& memory,
+                  const std::shared_ptr<Tuner>& tuner);
 
 }  // namespace ml::runtime

@@ -28,6 +28,7 @@ ThreadOptions thread_options(const WorkerOptions& options, std::shared_ptr<Memor
   result.running = options.running;
   result.memory = std::move(memory);
   result.events = options.events;
+  result.tuner = options.tuner;
   return result;
 }
 

@@ -37,6 +37,8 @@ struct WorkerOptions {
   std::span<std::uint64_t> running;
   // Tells of queues without eventfds; outlives the worker. May be null.
   EventSource* events = nullptr;
+  // Chooses the kernels of its programs, on its device; null: the device's table does.
+  std::shared_ptr<Tuner> tuner;
 };
 
 // All functions may be called from any thread but the ring thread; each session and queue is destroyed once.
