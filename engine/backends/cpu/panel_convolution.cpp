@@ -21,6 +21,8 @@ constexpr double kFlopsPerPart = 5e5;
 constexpr std::int64_t kFewChannels = 16;
 constexpr std::int64_t kPictureChannels = 4;
 constexpr std::int64_t kCacheBytes = 1024 * 1024;  // of weights that stay in the second-level cache
+constexpr std::int64_t kNearBytes = 160 * 1024;    // of weights that are fetched from there fast enough
+constexpr std::int64_t kFewTiles = 48;             // of an image that passes by for each panel of others
 constexpr std::int64_t kMostRows = 16;             // of any panel kernel
 constexpr std::int64_t kChunkBytes = 512 * 1024;   // of weights that are used by one tile after the other
 constexpr std::int64_t kLineFloats = 16;           // of a cache line
@@ -63,7 +65,8 @@ class PanelConvolution final : public Kernel {
     panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
     const std::int64_t weight_bytes =
         taps_ * depth_ * kernel_.width * panels_ * static_cast<std::int64_t>(sizeof(float));
-    weights_stay_ = weight_bytes <= kCacheBytes;
+    // Either all weights pass by for each tile, or all tiles for each panel.
+    weights_stay_ = weight_bytes <= kNearBytes || (weight_bytes <= kCacheBytes && (panels_ == 1 || tiles > kFewTiles));
     rows_ = weights_stay_ ? kernel_.rows_for(width_ - (panels_ - 1) * kernel_.width) : kernel_.rows;
     chunks_ = std::clamp<std::int64_t>(weight_bytes / panels_ / kChunkBytes + 1, 1, taps_);
     // Sums that wait for further taps stand where the result will.

@@ -44,6 +44,7 @@ constexpr Case kCases[] = {
     {"one_channel", "panel_convolution", 1, 1, 12, 13, 5, 5, 1, 0, 1, 1, false, 4},
     {"wide_padding", "panel_convolution", 1, 4, 3, 2, 6, 3, 1, 4, 1, 1, true, 4},
     {"groups", "panel_convolution", 1, 24, 9, 9, 36, 3, 1, 1, 1, 4, true, 4},
+    {"weights_beside_a_small_image", "panel_convolution", 1, 200, 7, 7, 300, 1, 1, 0, 1, 1, true, 4},
     {"many_weights", "panel_convolution", 1, 300, 5, 4, 500, 3, 1, 1, 1, 1, true, 4},
     {"depthwise", "depthwise_convolution", 2, 67, 13, 12, 67, 3, 1, 1, 1, 67, true, 4},
     {"depthwise_strided", "depthwise_convolution", 1, 32, 14, 15, 32, 5, 2, 2, 1, 32, false, 4},
