@@ -16,8 +16,8 @@ constexpr int kAny = kLatestOpset;
 // One element is for the whole tensor, whatever its rank.
 Var scalar_if_one(Var x) { return x.rank() > 0 && x.shape().known() && x.shape().elements() == 1 ? reshape(x, {}) : x; }
 
-// Input i as a scale or zero point; an empty Var where it is missing.
-Var parameter(Node n, std::size_t i) { return n.has(i) ? scalar_if_one(n.settled(n.in(i))) : Var{}; }
+// Input i as a scale.
+Var scale_of(Node n, std::size_t i) { return scalar_if_one(n.settled(n.in(i))); }
 
 bool is_zero(Node n, Var x) {
   const ConstantData* value = n.graph.constant(n.settled(x).id);
@@ -28,10 +28,11 @@ bool is_zero(Node n, Var x) {
   return true;
 }
 
-// A zero point that makes a difference.
+// Input i as a zero point, where it makes a difference.
 Var zero_point(Node n, std::size_t i) {
-  const Var zero = parameter(n, i);
-  return zero && is_zero(n, zero) ? Var{} : zero;
+  if (!n.has(i)) return {};
+  const Var zero = scalar_if_one(n.settled(n.in(i)));
+  return is_zero(n, zero) ? Var{} : zero;
 }
 
 // Axis and block, for a scale that is not one number.
@@ -52,7 +53,7 @@ DType dtype_or(Node n, std::string_view attribute, DType otherwise) {
 DType computable(DType dtype) { return is_differentiable(dtype) ? dtype : DType::f32; }
 
 Results quantize_linear(Node n) {
-  const Var x = n.in(0), scale = parameter(n, 1);
+  const Var x = n.in(0), scale = scale_of(n, 1);
   QuantizeAttributes attributes;
   attributes.dtype = dtype_or(n, "output_dtype", n.has(2) ? n.in(2).dtype() : DType::u8);
   if (n.has(2) && n.in(2).dtype() != attributes.dtype) {
@@ -66,7 +67,7 @@ Results quantize_linear(Node n) {
 }
 
 Results dequantize_linear(Node n) {
-  const Var x = n.in(0), scale = parameter(n, 1);
+  const Var x = n.in(0), scale = scale_of(n, 1);
   if (n.has(2) && n.in(2).dtype() != x.dtype()) {
     n.invalid("the zero point is of " + std::string(dtype_name(n.in(2).dtype())) + ", the tensor of " +
               std::string(dtype_name(x.dtype())));
@@ -102,7 +103,7 @@ Var per_channel(Var parameter, int channel, int rank) {
   if (!parameter || parameter.rank() == 0) return parameter;
   Ints others(static_cast<std::size_t>(rank));
   std::iota(others.begin(), others.end(), 0);
-  others.erase(others.begin() + channel);
+  std::erase(others, channel);
   return unsqueeze(parameter, others);
 }
 
@@ -124,7 +125,7 @@ Results matmul_integer(Node n) {
 Results qlinear_matmul(Node n) {
   const Var a = n.in(0), b = n.in(3);
   const Var product = matmul(centred(a, per_row(zero_point(n, 2), a)), centred(b, zero_point(n, 5)));
-  const Var scale = per_row(parameter(n, 1), a) * parameter(n, 4) / parameter(n, 6);
+  const Var scale = per_row(scale_of(n, 1), a) * scale_of(n, 4) / scale_of(n, 6);
   return {requantized(n, product, scale, 7)};
 }
 
@@ -143,7 +144,7 @@ Results conv_integer(Node n) {
 Results qlinear_conv(Node n) {
   const Var x = n.in(0), weight = n.in(3);
   const Var sum = integer_convolution(n, x, weight, zero_point(n, 2), zero_point(n, 5), n.has(8) ? n.in(8) : Var{});
-  const Var scale = parameter(n, 1) * per_channel(parameter(n, 4), 1, x.rank()) / parameter(n, 6);
+  const Var scale = scale_of(n, 1) * per_channel(scale_of(n, 4), 1, x.rank()) / scale_of(n, 6);
   return {requantized(n, sum, scale, 7)};
 }
 

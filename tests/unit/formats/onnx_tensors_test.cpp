@@ -117,6 +117,9 @@ TEST(OnnxTensors, SaysWhatIsWrong) {
        {},
        "skipped"},
       {"another width", 26, "BitCast", {x}, {}, {}, {{"to", 5}}, {}, "another width than i16"},
+      {"no scale", 19, "QuantizeLinear", {x}, {}, {}, {}, {}, "input 1 is missing"},
+      {"no scale", 19, "DequantizeLinear", {x}, {}, {}, {}, {}, "input 1 is missing"},
+      {"no scales", 10, "QLinearMatMul", {{2, 3}, {}, {}, {3, 2}}, {}, {}, {}, {}, "is missing"},
   };
   for (const Refusal& c : cases) {
     EXPECT_NE(message_of(model_of(c)).find(c.message), std::string::npos)
