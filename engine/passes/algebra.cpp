@@ -100,6 +100,10 @@ class Algebra {
       const Node* node = made_by(x, op);
       return node != nullptr ? operand(x, *node, 0) : Var{};
     };
+    if (v.is("logical_not")) {
+      if (const Node* equal = made_by(x, "eq")) return ne(operand(x, *equal, 0), operand(x, *equal, 1));
+      if (const Node* unequal = made_by(x, "ne")) return eq(operand(x, *unequal, 0), operand(x, *unequal, 1));
+    }
     if (v.is("neg") || v.is("logical_not") || v.is("bit_not")) return inside(v.node.op->name);
     if (v.is("abs")) {
       if (const Var y = inside("neg")) return abs(y);

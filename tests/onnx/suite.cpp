@@ -1,12 +1,18 @@
 // Runs ONNX models: what the Python scripts beside it drive.
 //
-//   onnx_suite nodes DEVICE RTOL FOLDER...          one line a test: "passed NAME", "refused NAME: why", "failed NAME:
-//   why" onnx_suite run DEVICE MODEL OUT INPUT...   writes OUT/output_K.pb from TensorProto files, in the order of the
-//   model's inputs onnx_suite export MODEL FILE               imports and exports again
+//   onnx_suite nodes DEVICE RTOL FOLDER...      one line a test: "passed NAME", "refused NAME: why", "failed NAME: why"
+//   onnx_suite run DEVICE MODEL OUT INPUT...    writes OUT/output_K.pb from TensorProto files, in the order of the
+//                                               model's inputs
+//   onnx_suite export MODEL FILE                imports and exports again
+//   onnx_suite identity OUT FOLDER...           imports, exports at the model's own operator set to OUT/NAME.onnx,
+//   imports
+//                                               that: "same NAME", "differs NAME: where first", "refused NAME: why",
+//                                               "failed NAME: why"
 #include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <map>
+#include <sstream>
 #include <string_view>
 
 #include "engine/formats/onnx/export.h"
@@ -15,6 +21,7 @@
 #include "engine/runtime/resources.h"
 #include "libmlclient/files/model_folder.h"
 #include "ml/error.h"
+#include "tests/onnx/canonical.h"
 #include "tests/onnx/data.h"
 
 namespace {
@@ -164,17 +171,62 @@ int run_model(Device& device, const fs::path& model, const fs::path& out, std::s
   return 0;
 }
 
-int export_again(const fs::path& model, const fs::path& file) {
+std::vector<std::byte> exported(const Graph& graph, const onnx::ExportOptions& options = {}) {
   std::vector<std::byte> bytes;
-  onnx::export_model(import_file(model),
-                     [&](std::span<const std::byte> piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });
-  write_file(file, bytes);
+  const auto append = [&](std::span<const std::byte> piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); };
+  onnx::export_model(graph, append, options);
+  return bytes;
+}
+
+int export_again(const fs::path& model, const fs::path& file) {
+  write_file(file, exported(import_file(model)));
   return 0;
 }
 
+// The version of ONNX's own operators that a model declares.
+int opset_of(const fs::path& file) {
+  const auto blob = read_file(file);
+  onnx::pb::Model model;
+  if (!model.ParseFromArray(blob->bytes().data(), static_cast<int>(blob->bytes().size())))
+    throw Error(Code::corrupt, file.string() + " is no model");
+  for (const onnx::pb::OperatorSet& set : model.opset_import()) {
+    if (set.domain().empty() || set.domain() == "ai.onnx") return static_cast<int>(set.version());
+  }
+  return onnx::kExportOpset;  // it has none of them
+}
+
+// The first line in which two texts differ.
+std::string first_difference(const std::string& a, const std::string& b) {
+  std::istringstream left(a), right(b);
+  std::string x, y;
+  do {
+    if (!std::getline(left, x)) x.clear();
+    if (!std::getline(right, y)) y.clear();
+  } while (x == y);
+  return x + " -> " + y;
+}
+
+std::string import_twice(const fs::path& folder, const fs::path& out) {
+  const std::string name = folder.filename().string();
+  bool is_written = false;
+  try {
+    const fs::path model = folder / "model.onnx", again = out / (name + ".onnx");
+    const Graph graph = import_file(model);
+    write_file(again, exported(graph, {.opset = opset_of(model)}));
+    is_written = true;
+    const passes::Evaluate evaluate = runtime::reference_evaluate();
+    const std::string before = canonical(graph, evaluate), after = canonical(import_file(again), evaluate);
+    return before == after ? "same " + name : "differs " + name + ": " + first_difference(before, after);
+  } catch (const Error& error) {
+    return (error.code() == Code::unsupported && !is_written ? "refused " : "failed ") + name + ": " + error.what();
+  }
+}
+
 int usage() {
-  std::fputs("usage: onnx_suite nodes DEVICE RTOL FOLDER... | run DEVICE MODEL OUT INPUT... | export MODEL FILE\n",
-             stderr);
+  std::fputs(
+      "usage: onnx_suite nodes DEVICE RTOL FOLDER... | run DEVICE MODEL OUT INPUT... | export MODEL FILE | "
+      "identity OUT FOLDER...\n",
+      stderr);
   return 2;
 }
 
@@ -186,6 +238,10 @@ int main(int argc, char** argv) {
     if (arguments.size() < 3) return usage();
     const std::string_view verb = arguments[0];
     if (verb == "export") return export_again(arguments[1], arguments[2]);
+    if (verb == "identity") {
+      for (const char* folder : arguments.subspan(2)) std::puts(import_twice(folder, arguments[1]).c_str());
+      return 0;
+    }
     const auto device = make_device(arguments[1]);
     if (verb == "run" && arguments.size() >= 4)
       return run_model(*device, arguments[2], arguments[3], arguments.subspan(4));

@@ -1,5 +1,6 @@
 #include "engine/formats/onnx/export.h"
 
+#include <algorithm>
 #include <string>
 
 #include "engine/formats/onnx/onnx.pb.h"
@@ -32,12 +33,12 @@ void write_text(const Sink& sink, const std::string& text) { sink(std::as_bytes(
 
 }  // namespace
 
-void export_model(const Graph& source, const Sink& sink) {
+void export_model(const Graph& source, const Sink& sink, const ExportOptions& options) {
   const Graph graph = in_written_rows(source);
 
   pb::Model model;
   model.set_producer_name("mlaccel");
-  const int opset = opset_of(graph);
+  const int opset = std::max(options.opset, opset_of(graph));
   model.set_ir_version(ir_version_of(opset));
   model.add_opset_import()->set_version(opset);
   pb::Graph& proto = *model.mutable_graph();

@@ -14,10 +14,14 @@ inline constexpr int kExportOpset = 20;
 // Receives the file piece by piece.
 using Sink = std::function<void(std::span<const std::byte>)>;
 
-// Writes `graph` as a ModelProto of operator set 20, or a later one where its ops or dtypes need that. Composites that
-// ONNX has no operator for are written as their decomposition; constants of 1 KiB or more go to the sink straight from
-// where they lie. An output that is called like an input gets an underscore behind its name. Throws unsupported, naming
-// every op that has no counterpart, before anything is written.
-void export_model(const Graph& graph, const Sink& sink);
+struct ExportOptions {
+  int opset = kExportOpset;  // no earlier one is written
+};
+
+// Writes `graph` as a ModelProto of the operator set that is asked for, or a later one where its ops or dtypes need
+// that. Composites that ONNX has no operator for are written as their decomposition; constants of 1 KiB or more go to
+// the sink straight from where they lie. An output that is called like an input gets an underscore behind its name.
+// Throws unsupported, naming every op that has no counterpart, before anything is written.
+void export_model(const Graph& graph, const Sink& sink, const ExportOptions& options = {});
 
 }  // namespace ml::onnx

@@ -82,19 +82,23 @@ Values scan_operator(Node n) {
   const Ints backwards = per_value(n, "scan_input_directions", scanned);
   const Ints out_backwards = per_value(n, "scan_output_directions", stacked);
 
+  const auto back = [](std::int64_t direction) { return direction != 0; };
+  const bool reverses = std::ranges::all_of(backwards, back) && std::ranges::all_of(out_backwards, back);
+
   std::vector<TensorType> types = types_of(operands.carried);
   for (std::size_t i = 0; i < scanned; ++i) {
     Var& x = operands.scanned[i];
     x = move_axis(x, normalize_axis(axes[i], x.rank(), "a scan input's axis"), 0);
-    x = n.settled(backwards[i] != 0 ? reverse(x, {0}) : x);
+    x = n.settled(back(backwards[i]) && !reverses ? reverse(x, {0}) : x);
     types.push_back(slice_of(n, x));
   }
   const ImportedBody turn = import_body(n, body, std::move(types), carried);
   const std::vector<Var> captured = captured_by(std::array{&turn});
-  std::vector<Var> results = scan(close(turn, captured), operands.carried, operands.scanned, captured);
+  std::vector<Var> results =
+      scan(close(turn, captured), operands.carried, operands.scanned, captured, {.reverse = reverses});
   for (std::size_t i = 0; i < stacked; ++i) {
     Var& y = results[carried + i];
-    if (out_backwards[i] != 0) y = reverse(y, {0});
+    if (back(out_backwards[i]) && !reverses) y = reverse(y, {0});
     y = move_axis(y, 0, normalize_axis(out_axes[i], y.rank(), "a scan output's axis"));
   }
   return {results.begin(), results.end()};

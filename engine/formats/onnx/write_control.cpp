@@ -118,30 +118,45 @@ const Node* made_by(const Graph& graph, ValueId value, std::string_view op) {
   return node != nullptr && node->op->name == op ? node : nullptr;
 }
 
-// The scalar that says how many elements there are of what is scanned, where that was made for the sake of its length
-// alone.
-ValueId count_of(const Graph& graph, ValueId scanned) {
-  const Node* expand = made_by(graph, scanned, "expand_to");
-  const Node* reshape = expand == nullptr ? nullptr : made_by(graph, expand->inputs[1], "reshape");
-  if (reshape == nullptr || graph.type(scanned).shape.rank() != 1) return kNoValue;
-  const ValueId count = reshape->inputs[0];
-  if (graph.type(count).shape.rank() != 0) return kNoValue;
-  const Node* most = made_by(graph, count, "maximum");  // a Loop makes no turn where the trip count is below 0 either
-  const ConstantData* least = most == nullptr ? nullptr : graph.constant(most->inputs[1]);
-  return least != nullptr && element_as_int(*least, 0) == 0 ? most->inputs[0] : count;
-}
-std::string turns_of(Writer& w, const Node& node) {
+std::string count_of(Writer& w, const Node& node) {
   const auto& a = node.as<ScanAttributes>();
   if (a.length != kUnknown) return w.number(DType::i64, static_cast<double>(a.length));
+  const std::string scanned = w.name(node.inputs[static_cast<std::size_t>(a.carried)]);
+  return w.add("Gather", {w.add("Shape", {scanned}), w.number(DType::i64, 0)});
+}
+// What a Loop is told of how long it goes on.
+struct Turns {
+  std::string most, goes_on;  // goes_on may be missing
+};
+// Where the only thing that is scanned was made for the sake of its length, what says that length: a scalar, perhaps
+// under a condition. Loop makes no turn where the trip count is below 0, so what makes it 0 then is left out.
+Turns turns_of(Writer& w, const Node& node) {
+  const auto& a = node.as<ScanAttributes>();
+  const Graph& graph = w.graph;
+  if (a.length != kUnknown) return {count_of(w, node), ""};
   const ValueId scanned = node.inputs[static_cast<std::size_t>(a.carried)];
-  if (const ValueId count = count_of(w.graph, scanned); count != kNoValue) return w.name(count);
-  return w.add("Gather", {w.add("Shape", {w.name(scanned)}), w.number(DType::i64, 0)});
+  const auto is_zero = [&graph](ValueId value) {
+    const ConstantData* constant = graph.constant(value);
+    return constant != nullptr && constant->shape.rank() == 0 && element_as_int(*constant, 0) == 0;
+  };
+  const Node* expand = made_by(graph, scanned, "expand_to");
+  const Node* reshape = expand == nullptr ? nullptr : made_by(graph, expand->inputs[1], "reshape");
+  if (reshape == nullptr || graph.type(reshape->inputs[0]).shape.rank() != 0) return {count_of(w, node), ""};
+  ValueId count = reshape->inputs[0];
+  Turns turns;
+  if (const Node* choice = made_by(graph, count, "select"); choice != nullptr && is_zero(choice->inputs[2])) {
+    turns.goes_on = w.name(choice->inputs[0]);
+    count = choice->inputs[1];
+  }
+  if (const Node* most = made_by(graph, count, "maximum"); most != nullptr && is_zero(most->inputs[1]))
+    count = most->inputs[0];
+  turns.most = w.name(count);
+  return turns;
 }
 void write_counted_loop(Writer& w, const Node& node, Names in, Names out) {
   const auto& a = node.as<ScanAttributes>();
   const auto carried = static_cast<std::size_t>(a.carried), scanned = static_cast<std::size_t>(a.scanned);
   const std::vector<bool> counters = counters_of(w, node, *a.body, carried);
-  const std::string turns = turns_of(w, node);
   LoopBody loop;
   std::vector<ValueId> values;
   for (std::size_t i = 0; i < carried; ++i)
@@ -157,10 +172,11 @@ void write_counted_loop(Writer& w, const Node& node, Names in, Names out) {
   for (std::size_t i = 0; i < results.size(); ++i) {
     if (i >= carried || !counters[i]) loop.answer(results[i]);
   }
-  std::vector<std::string> operands{turns, ""}, captured = from(in, carried), answers = out;
+  const Turns turns = turns_of(w, node);
+  std::vector<std::string> operands{turns.most, turns.goes_on}, captured = from(in, carried), answers = out;
   std::ranges::copy(without(counters, part(in, 0, carried)), std::back_inserter(operands));
   if (a.reverse) {
-    captured.insert(captured.begin(), turns);
+    captured.insert(captured.begin(), count_of(w, node));
     for (std::size_t i = carried; i < out.size(); ++i) answers[i] = w.fresh_name();
   }
   w.add_all("Loop", operands, {{"body", w.body(passes::eliminate_dead_code(loop.graph), captured)}},

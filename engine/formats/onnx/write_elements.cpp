@@ -6,7 +6,6 @@
 #include "engine/formats/onnx/writer.h"
 #include "engine/graph/ops/activation.h"
 #include "engine/graph/ops/matmul.h"
-#include "engine/graph/ops/quantize.h"
 #include "engine/graph/ops/reduce.h"
 
 namespace ml::onnx {
@@ -56,6 +55,17 @@ void product(Writer& w, const Node& node, Names in, Names out) {
   w.add("MatMul", {operand(0, a.transpose_a), operand(1, a.transpose_b)}, {}, out[0]);
 }
 
+// Matrices that are swapped need no Transpose in a Gemm.
+bool is_gemm(const Graph& graph, const Node& node) {
+  const auto& a = node.as<MatmulAttributes>();
+  const auto matrix = [&](std::size_t i) { return graph.type(node.inputs[i]).shape.rank() == 2; };
+  return (a.transpose_a || a.transpose_b) && matrix(0) && matrix(1) && is_floating(graph.type(node.inputs[0]).dtype);
+}
+void gemm(Writer& w, const Node& node, Names in, Names out) {
+  const auto& a = node.as<MatmulAttributes>();
+  w.add("Gemm", in, {{"transA", std::int64_t{a.transpose_a}}, {"transB", std::int64_t{a.transpose_b}}}, out[0]);
+}
+
 void cumulative_sum(Writer& w, const Node& node, Names in, Names out) {
   const auto& a = node.as<CumsumAttributes>();
   const std::string axis = w.add("Squeeze", {w.integers({a.axis}), w.integers({0})});
@@ -80,27 +90,6 @@ void write_cast(Writer& w, const Node& node, Names in, Names out) {
 }
 void write_bit_cast(Writer& w, const Node& node, Names in, Names out) {
   w.add("BitCast", in, {{"to", std::int64_t{onnx_type_of(node.as<DTypeAttributes>().dtype)}}}, out[0]);
-}
-
-// ONNX quantizes and dequantizes floats of at most 32 bits.
-bool quantizes(const Graph& graph, const Node& node) { return graph.type(node.inputs[1]).dtype != DType::f64; }
-template <class T>
-NamedAttributes spread_attributes(Writer& w, const Node& node) {
-  NamedAttributes attributes;
-  if (w.graph.type(node.inputs[1]).shape.rank() == 0) return attributes;
-  attributes.emplace_back("axis", node.as<T>().axis);
-  if (node.as<T>().block > 0) attributes.emplace_back("block_size", node.as<T>().block);
-  return attributes;
-}
-void write_quantize(Writer& w, const Node& node, Names in, Names out) {
-  const auto& a = node.as<QuantizeAttributes>();
-  NamedAttributes attributes = spread_attributes<QuantizeAttributes>(w, node);
-  attributes.emplace_back("output_dtype", std::int64_t{onnx_type_of(a.dtype)});
-  attributes.emplace_back("saturate", std::int64_t{a.saturate});
-  w.add("QuantizeLinear", in, attributes, out[0]);
-}
-void write_dequantize(Writer& w, const Node& node, Names in, Names out) {
-  w.add("DequantizeLinear", in, spread_attributes<DequantizeAttributes>(w, node), out[0]);
 }
 
 // A minimum of a maximum with scalars is a Clip.
@@ -198,8 +187,7 @@ const OpWriter kWriters[] = {
        w.add("Gelu", in, {{"approximate", std::string(approximate ? "tanh" : "none")}}, out[0]);
      }},
     {"bit_cast", write_bit_cast, nullptr, 26},
-    {"quantize", write_quantize, quantizes, 21},
-    {"dequantize", write_dequantize, quantizes, 21},
+    {"matmul", gemm, is_gemm},
     {"matmul", product},
     {"reduce_sum", reduction<"ReduceSum">},
     {"reduce_mean", reduction<"ReduceMean">},

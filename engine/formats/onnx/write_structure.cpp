@@ -1,6 +1,7 @@
 // Writing ops that move elements, index, convolve and pool.
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "engine/formats/onnx/writer.h"
 #include "engine/graph/ops/convolution.h"
@@ -49,7 +50,40 @@ void write_reshape(Writer& w, const Node& node, Names in, Names out) {
   }
   w.add("Reshape", {in[0], w.integers(dims)}, {{"allowzero", std::int64_t{zero}}}, out[0]);
 }
-// Extents kept at other places than their own: read from the input's shape.
+// Extents kept at other places than their own, in order, where only ones leave and come: the axes of those.
+struct Ones {
+  Ints leaving, coming;  // of the input, of the output
+};
+std::optional<Ones> moved_by_ones(const Graph& graph, const Node& node) {
+  const Shape& shape = graph.type(node.inputs[0]).shape;
+  const Ints& dims = node.as<ReshapeAttributes>().dims;
+  Ones ones;
+  std::int64_t axis = 0;
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] == 1) {
+      ones.coming.push_back(static_cast<std::int64_t>(i));
+      continue;
+    }
+    if (dims[i] >= kUnknown) return std::nullopt;
+    for (const std::int64_t kept = -2 - dims[i]; axis < kept; ++axis) ones.leaving.push_back(axis);
+    if (axis++ != -2 - dims[i]) return std::nullopt;
+  }
+  for (; axis < shape.rank(); ++axis) ones.leaving.push_back(axis);
+  const auto is_one = [&shape](std::int64_t at) { return shape[static_cast<int>(at)] == 1; };
+  return std::ranges::all_of(ones.leaving, is_one) ? std::optional(ones) : std::nullopt;
+}
+bool only_ones_move(const Graph& graph, const Node& node) { return moved_by_ones(graph, node).has_value(); }
+void write_moved_ones(Writer& w, const Node& node, Names in, Names out) {
+  const Ones ones = *moved_by_ones(w.graph, node);
+  const auto move = [&](const char* type, const std::string& x, const Ints& axes, const std::string& output) {
+    return w.add(type, {x, w.integers(axes)}, {}, output);
+  };
+  if (ones.coming.empty())
+    move("Squeeze", in[0], ones.leaving, out[0]);
+  else
+    move("Unsqueeze", ones.leaving.empty() ? in[0] : move("Squeeze", in[0], ones.leaving, ""), ones.coming, out[0]);
+}
+// Others: read from the input's shape.
 void write_moved_reshape(Writer& w, const Node& node, Names in, Names out) {
   const std::string extents = w.add("Shape", {in[0]});
   std::vector<std::string> parts;
@@ -171,15 +205,12 @@ Ints window_of(const Graph& graph, ValueId weight) {
   const Shape& shape = graph.type(weight).shape;
   return {shape.begin() + 2, shape.end()};
 }
-// ONNX's convolution of integers is another operator, with zero points.
+// ONNX's convolution of integers is another operator: write_quantized.cpp.
 bool is_floating_convolution(const Graph& graph, const Node& node) {
   return is_floating(graph.type(node.inputs[0]).dtype);
 }
 void write_convolution(Writer& w, const Node& node, Names in, Names out) {
-  const auto& a = node.as<ConvolutionAttributes>();
-  NamedAttributes attributes = window_attributes(a.windows, window_of(w.graph, node.inputs[1]));
-  attributes.emplace_back("group", a.groups);
-  w.add("Conv", in, attributes, out[0]);
+  w.add("Conv", in, convolution_attributes(w, node), out[0]);
 }
 // ConvTranspose can say what is left over at the high end only as output_padding.
 bool transposable(const Graph& graph, const Node& node) {
@@ -252,6 +283,7 @@ bool affine(const Graph& graph, const Node& node) {
 
 const OpWriter kWriters[] = {
     {"reshape", write_reshape, writable_reshape},
+    {"reshape", write_moved_ones, only_ones_move},
     {"reshape", write_moved_reshape, no_inferred_zero},
     {"transpose",
      [](Writer& w, const Node& n, Names in, Names out) {
@@ -312,6 +344,13 @@ const OpWriter kWriters[] = {
 };
 
 }  // namespace
+
+NamedAttributes convolution_attributes(Writer& w, const Node& node) {
+  const auto& a = node.as<ConvolutionAttributes>();
+  NamedAttributes attributes = window_attributes(a.windows, window_of(w.graph, node.inputs[1]));
+  attributes.emplace_back("group", a.groups);
+  return attributes;
+}
 
 std::span<const OpWriter> structure_writers() { return kWriters; }
 

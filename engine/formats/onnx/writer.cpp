@@ -108,10 +108,13 @@ std::set<const Node*> Writer::absorbed_nodes() const {
     if (node.op->kind == OpKind::constant) continue;
     const OpWriter& row = *find_writer(graph, node);
     if (row.absorbed == nullptr) continue;
+    std::vector<const Node*> gone{&node};
     for (const Node* inner : row.absorbed(graph, node)) {
-      if (uses(inner->first_output) != 1) break;
-      absorbed.insert(inner);
+      std::ptrdiff_t reads = 0;
+      for (const Node* reader : gone) reads += std::ranges::count(reader->inputs, inner->first_output);
+      if (reads == uses(inner->first_output)) gone.push_back(inner);
     }
+    absorbed.insert(gone.begin() + 1, gone.end());
   }
   return absorbed;
 }

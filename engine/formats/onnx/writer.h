@@ -88,14 +88,18 @@ struct OpWriter {
                 const std::vector<std::string>& outputs);
   bool (*accepts)(const Graph& graph, const Node& node) = nullptr;
   int opset = 0;  // what is written needs this version of the operator set
-  // Nodes before this one whose work its row does too, from the last to the first: those that nothing else needs are
-  // not written. Null: none.
+  // Nodes before this one whose work its row does too, each behind what reads it: those that nothing else needs are not
+  // written. Null: none.
   std::vector<const Node*> (*absorbed)(const Graph& graph, const Node& node) = nullptr;
 };
+// Rows that look at how an operand is made come first.
+std::span<const OpWriter> quantized_writers();
 std::span<const OpWriter> element_writers();
 std::span<const OpWriter> structure_writers();
 std::span<const OpWriter> recurrent_writers();
 std::span<const OpWriter> control_writers();
+// Windows, padding and groups of a convolution.
+NamedAttributes convolution_attributes(Writer& writer, const Node& node);
 const OpWriter* find_writer(const Graph& graph, const Node& node);
 
 }  // namespace ml::onnx

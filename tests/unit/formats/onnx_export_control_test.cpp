@@ -9,6 +9,7 @@
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/graph/scalar.h"
 #include "engine/graph/text.h"
+#include "engine/passes/passes.h"
 #include "engine/runtime/evaluate.h"
 #include "ml/error.h"
 
@@ -207,6 +208,60 @@ TEST(OnnxExportControl, ComputesTheSameAfterwards) {
         onnx::import_model(Blob::copy_of(std::as_bytes(std::span(bytes))), runtime::reference_evaluate());
     EXPECT_EQ(run(again), run(graph));
   }
+}
+
+Graph there_and_back(const std::string& text) {
+  const std::string bytes = export_bytes(parse(text));
+  return onnx::import_model(Blob::copy_of(std::as_bytes(std::span(bytes))), runtime::reference_evaluate());
+}
+
+TEST(OnnxExportControl, AScanBackwardsComesBackAsOne) {
+  const Graph again = there_and_back(R"(graph main {
+  input %0 x: f32[3, 2]
+  %1 = scan(%0) {body = graph d {
+    input %0 x: f32[2]
+    %1 = exp(%0) : f32[2]
+    output y = %1
+  }, carried = 0, scanned = 1, length = -1, reverse = true} : f32[3, 2]
+  output y = %1
+})");
+  ASSERT_EQ(again.nodes().size(), 1);
+  EXPECT_NE(print(again).find("reverse = true"), std::string::npos);
+}
+
+// What was scanned for the sake of its length is a trip count, under a condition, and becomes the same again.
+TEST(OnnxExportControl, ALoopOfUnknownTurnsComesBackAsOne) {
+  const std::string text = R"(graph main {
+  input %0 turns: i64[]
+  input %1 goes_on: bool[]
+  input %2 x: f32[2]
+  %3 = constant() {value = i64[] {0}} : i64[]
+  %4 = maximum(%0, %3) : i64[]
+  %5 = select(%1, %4, %3) : i64[]
+  %6 = reshape(%5) {dims = [1]} : i64[1]
+  %7 = constant() {value = bool[] {false}} : bool[]
+  %8 = expand_to(%7, %6) : bool[?]
+  %9, %10 = scan(%3, %2, %8) {body = graph d {
+    input %0 turn: i64[]
+    input %1 x: f32[2]
+    input %2 nothing: bool[]
+    %3 = constant() {value = i64[] {1}} : i64[]
+    %4 = add(%0, %3) : i64[]
+    %5 = add(%1, %1) : f32[2]
+    output turn = %4
+    output x = %5
+  }, carried = 2, scanned = 1, length = -1, reverse = false} : i64[], f32[2]
+  output y = %10
+})";
+  const auto ops = [](const Graph& graph) {
+    std::multiset<std::string_view> names;
+    const Graph live = passes::eliminate_dead_code(graph);
+    for (const Node& node : live.nodes()) names.insert(node.op->name);
+    return names;
+  };
+  std::multiset<std::string_view> wanted = ops(parse(text));
+  wanted.insert("constant");  // the importer has a zero for each use
+  EXPECT_EQ(ops(there_and_back(text)), wanted);
 }
 
 // Names in bodies differ from each other and from those outside, and large constants stand outside.

@@ -8,6 +8,7 @@
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/graph/build_nn.h"
 #include "engine/graph/build_recurrent.h"
+#include "engine/graph/text.h"
 #include "engine/runtime/evaluate.h"
 
 namespace ml {
@@ -62,6 +63,61 @@ TEST(OnnxExport, StatisticsThatNobodyReadsAreNotAskedFor) {
   EXPECT_EQ(exported(graph).node(0).output_size(), 1);
   output("mean", norm.mean);
   EXPECT_EQ(exported(graph).node(0).output_size(), 2);
+}
+
+TEST(OnnxExport, ProductsOfSwappedMatricesAreGemms) {
+  Graph graph;
+  const Var x = input(graph, "x", DType::f32, {2, 3}), w = input(graph, "w", DType::f32, {4, 3});
+  output("y", matmul(x, w, false, true));
+  output("z", matmul(input(graph, "batch", DType::f32, {5, 2, 3}), w, false, true));
+  EXPECT_EQ(types(exported(graph)), "Gemm Transpose MatMul");
+}
+
+TEST(OnnxExport, UnknownExtentsThatMoveBetweenOnesAreSqueezedAndUnsqueezed) {
+  const Graph graph = parse(R"(graph main {
+  input %0 x: f32[1, ?a, 1, ?b]
+  input %1 y: f32[?c, ?d]
+  %2 = reshape(%0) {dims = [-3, -5]} : f32[?, ?]
+  %3 = reshape(%0) {dims = [-3, 1, 1, 1, -5]} : f32[?, 1, 1, 1, ?]
+  %4 = reshape(%1) {dims = [1, -2, -3]} : f32[1, ?, ?]
+  %5 = reshape(%1) {dims = [-3, -2]} : f32[?, ?]
+  output squeezed = %2
+  output both = %3
+  output unsqueezed = %4
+  output swapped = %5
+})");
+  EXPECT_EQ(types(exported(graph)), "Squeeze Squeeze Unsqueeze Unsqueeze Shape Gather Gather Concat Reshape");
+}
+
+TEST(OnnxExport, OfTheOperatorSetThatIsAskedForOrALaterOne) {
+  const auto opset = [](DType dtype, int asked) {
+    Graph graph;
+    output("y", bit_cast(input(graph, "x", dtype, {2}), dtype));
+    onnx::pb::Model model;
+    std::string bytes;
+    onnx::export_model(graph,
+                       [&](std::span<const std::byte> piece) {
+                         bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+                       },
+                       {.opset = asked});
+    EXPECT_TRUE(model.ParseFromString(bytes));
+    return model.opset_import(0).version();
+  };
+  EXPECT_EQ(opset(DType::f32, 20), 26);
+  EXPECT_EQ(opset(DType::f32, 27), 27);
+}
+
+// Nodes that a row does the work of are left out where all that read them are.
+TEST(OnnxExport, OperandsOfAProductOfBytesAreLeftOutIfNothingElseReadsThem) {
+  for (const bool elsewhere : {false, true}) {
+    Graph graph;
+    const Var x = cast(input(graph, "x", DType::u8, {3, 3}), DType::i32);
+    const Var w = cast(input(graph, "w", DType::u8, {3, 3}), DType::i32);
+    output("square", matmul(x, x));
+    output("y", matmul(w, w - cast(input(graph, "zero", DType::u8, {}), DType::i32)));
+    if (elsewhere) output("w32", w);
+    EXPECT_EQ(types(exported(graph)), elsewhere ? "Cast MatMulInteger MatMulInteger" : "MatMulInteger MatMulInteger");
+  }
 }
 
 TEST(OnnxExport, AnOutputThatIsCalledLikeAnInputIsRenamed) {

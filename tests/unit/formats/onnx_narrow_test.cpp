@@ -73,11 +73,14 @@ std::string message_of(const onnx::pb::Model& model) {
   }
   return "imported";
 }
-Graph exported_and_imported(const Graph& graph) {
+std::vector<std::byte> exported(const Graph& graph) {
   std::vector<std::byte> bytes;
   onnx::export_model(graph,
                      [&](std::span<const std::byte> piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });
-  return onnx::import_model(Blob::copy_of(bytes), runtime::reference_evaluate());
+  return bytes;
+}
+Graph exported_and_imported(const Graph& graph) {
+  return onnx::import_model(Blob::copy_of(exported(graph)), runtime::reference_evaluate());
 }
 
 HostTensor tensor(DType dtype, const std::vector<double>& values) {
@@ -231,6 +234,52 @@ TEST(OnnxQuantize, SaysWhatDoesNotFit) {
   for (const auto& c : cases)
     EXPECT_NE(message_of(c.model).find(c.message), std::string::npos)
         << c.message << "\n  says: " << message_of(c.model);
+}
+
+// What ONNX has of 8-bit operands is in the file what it was, and comes back as what it was.
+TEST(OnnxQuantize, ProductsOfBytesComeBackFromAFile) {
+  const TensorType u8{DType::u8, {}}, f32{DType::f32, {}};
+  const onnx::pb::Model models[] = {
+      model_of("MatMulInteger", 10, {{DType::u8, {2, 3}}, {DType::i8, {3, 4}}}, {}),
+      model_of("MatMulInteger", 10, {{DType::u8, {2, 3}}, {DType::i8, {3, 4}}, u8, {DType::i8, {4}}}, {}),
+      model_of("ConvInteger", 10, {{DType::u8, {1, 2, 5}}, {DType::i8, {3, 2, 2}}, u8, {DType::i8, {3}}}, {}),
+      model_of("QLinearConv", 10,
+               {{DType::u8, {1, 2, 5}},
+                f32,
+                u8,
+                {DType::i8, {3, 2, 2}},
+                {DType::f32, {3}},
+                {DType::i8, {3}},
+                f32,
+                u8,
+                {DType::i32, {3}}},
+               {}),
+  };
+  for (const onnx::pb::Model& model : models) {
+    const Graph graph = import_proto(model);
+    const Graph again = exported_and_imported(graph);
+    std::vector<HostTensor> inputs;
+    std::uint8_t next = 1;
+    for (const GraphInput& in : graph.inputs()) {
+      const TensorType& type = graph.type(in.value);
+      HostTensor tensor{
+          type.dtype, type.shape,
+          std::vector<std::byte>(static_cast<std::size_t>(type.shape.elements()) * dtype_size(type.dtype))};
+      for (std::size_t at = 0; at < tensor.bytes.size(); at += dtype_size(type.dtype))
+        store_int(type.dtype, &tensor.bytes[at], next = static_cast<std::uint8_t>(next * 5 + 3));
+      inputs.push_back(std::move(tensor));
+    }
+    expect_same(run(again, inputs), run(graph, inputs), model.graph().node(0).op_type());
+    onnx::pb::Model file;
+    const std::vector<std::byte> bytes = exported(graph);
+    ASSERT_TRUE(file.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
+    const auto& nodes = file.graph().node();
+    EXPECT_TRUE(std::ranges::any_of(nodes, [](const auto& node) { return node.op_type().ends_with("Integer"); }));
+    // The casts to i32 that nobody reads any more are not there.
+    EXPECT_TRUE(std::ranges::none_of(nodes, [](const auto& node) {
+      return node.op_type() == "Cast" && node.attribute(0).i() == onnx::onnx_type_of(DType::i32);
+    }));
+  }
 }
 
 TEST(OnnxQuantize, ExportsAsItself) {

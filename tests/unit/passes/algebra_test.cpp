@@ -56,6 +56,11 @@ const Case kCases[] = {
     {"neg of neg", [](Graph& g) { output("y", neg(neg(x_of(g)))); }, [](Graph& g) { output("y", x_of(g)); }},
     {"four times neg", [](Graph& g) { output("y", neg(neg(neg(neg(x_of(g)))))); },
      [](Graph& g) { output("y", x_of(g)); }},
+    {"not equal", [](Graph& g) { output("y", logical_not(eq(x_of(g), y_of(g)))); },
+     [](Graph& g) { output("y", ne(x_of(g), y_of(g))); }},
+    {"not unequal", [](Graph& g) { output("y", logical_not(ne(x_of(g), y_of(g)))); },
+     [](Graph& g) { output("y", eq(x_of(g), y_of(g))); }},
+    {"not less is another thing for NaN", [](Graph& g) { output("y", logical_not(lt(x_of(g), y_of(g)))); }, nullptr},
     {"abs of neg", [](Graph& g) { output("y", abs(neg(x_of(g)))); }, [](Graph& g) { output("y", abs(x_of(g))); }},
     {"plus neg",
      [](Graph& g) {
