@@ -1,5 +1,5 @@
-"""Control flow, functions and forests of trees as ONNX's own tests do not try them, on both backends, and exported again, against ONNX Runtime. The
-seed of the random operands is an argument, or new, and printed.
+"""Control flow, functions and forests of trees as ONNX's own tests do not try them, on both backends, and exported again, against
+ONNX Runtime. The seed of the random operands is an argument, or new, and printed.
 """
 import functools
 import pathlib

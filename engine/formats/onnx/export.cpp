@@ -27,7 +27,15 @@ Interface interface_of(const Graph& graph, std::set<std::string>& taken) {
 }
 
 // The version of the file format that came with an operator set.
-int ir_version_of(int opset) { return opset <= 20 ? 9 : opset <= 22 ? 10 : opset == 23 ? 11 : opset == 24 ? 12 : 13; }
+int ir_version_of(int opset) {
+  return opset <= 14   ? 7
+         : opset <= 18 ? 8
+         : opset <= 20 ? 9
+         : opset <= 22 ? 10
+         : opset == 23 ? 11
+         : opset == 24 ? 12
+                       : 13;
+}
 
 void write_text(const Sink& sink, const std::string& text) { sink(std::as_bytes(std::span(text))); }
 
@@ -38,9 +46,6 @@ void export_model(const Graph& source, const Sink& sink, const ExportOptions& op
 
   pb::Model model;
   model.set_producer_name("mlaccel");
-  const int opset = std::max(options.opset, opset_of(graph));
-  model.set_ir_version(ir_version_of(opset));
-  model.add_opset_import()->set_version(opset);
   pb::Graph& proto = *model.mutable_graph();
   proto.set_name(graph.name);
   ModelParts parts;
@@ -58,6 +63,9 @@ void export_model(const Graph& source, const Sink& sink, const ExportOptions& op
     describe(*proto.add_output(), names.outputs[i], graph.type(value));
     if (writer.name(value) != names.outputs[i]) writer.add("Identity", {writer.name(value)}, {}, names.outputs[i]);
   }
+  const int opset = std::max({options.opset, opset_of_types(graph), parts.opset});
+  model.set_ir_version(ir_version_of(opset));
+  model.add_opset_import()->set_version(opset);
   write_text(sink, model.SerializeAsString());
 
   // Repeated occurrences of the one field `graph` are merged by every reader, so large initializers can follow one by

@@ -10,12 +10,13 @@
 namespace ml::onnx {
 
 inline constexpr int kExportOpset = 20;
+inline constexpr int kEarliestOpset = 13;
 
 // Receives the file piece by piece.
 using Sink = std::function<void(std::span<const std::byte>)>;
 
 struct ExportOptions {
-  int opset = kExportOpset;  // no earlier one is written
+  int opset = kExportOpset;  // from kEarliestOpset on
 };
 
 // Writes `graph` as a ModelProto of the operator set that is asked for, or a later one where its ops or dtypes need

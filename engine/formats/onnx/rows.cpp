@@ -107,11 +107,10 @@ void refuse_missing(const Graph& graph) {
   if (missing.empty()) return;
   std::string text;
   for (const auto& [op, count] : missing) text += (text.empty() ? "" : ", ") + op + " (" + std::to_string(count) + ")";
-  throw Error(Code::unsupported,
-              "ONNX operator set " + std::to_string(kExportOpset) + " has no counterpart for: " + text);
+  throw Error(Code::unsupported, "ONNX has no counterpart for: " + text);
 }
 
-// The operator set that brought an element type.
+// The operator set that brought an element type to all operators that take it here.
 int opset_of(DType dtype) {
   switch (dtype) {
     case DType::i4:
@@ -120,6 +119,12 @@ int opset_of(DType dtype) {
     case DType::f8e8m0: return 24;
     case DType::i2:
     case DType::u2: return 25;
+    case DType::boolean:
+    case DType::i32:
+    case DType::i64:
+    case DType::f16:
+    case DType::f32:
+    case DType::f64: return kEarliestOpset;
     default: return kExportOpset;
   }
 }
@@ -132,14 +137,15 @@ Graph in_written_rows(const Graph& source) {
   return graph;
 }
 
-int opset_of(const Graph& graph) {
-  int opset = kExportOpset;
+int opset_of_types(const Graph& graph) {
+  int opset = kEarliestOpset;
   for (const GraphInput& input : graph.inputs()) opset = std::max(opset, opset_of(graph.type(input.value).dtype));
-  for_each_row(graph, [&](const Graph& owner, const Node& node) {
-    opset = std::max(opset, find_writer(owner, node)->opset);
+  for (const Node& node : graph.nodes()) {
     for (std::uint32_t i = 0; i < node.output_count; ++i)
-      opset = std::max(opset, opset_of(owner.type(node.output(i)).dtype));
-  });
+      opset = std::max(opset, opset_of(graph.type(node.output(i)).dtype));
+    Bodies inner([&](GraphPtr& body) { opset = std::max(opset, opset_of_types(*body)); });
+    inspect(*node.attributes, inner);
+  }
   return opset;
 }
 

@@ -154,7 +154,7 @@ const OpWriter kWriters[] = {
      }},
     {"pow", same<"Pow">},
     {"maximum", same<"Max">},
-    {"minimum", clip, clips, 0, inner_maximum},
+    {"minimum", clip, clips, inner_maximum},
     {"minimum", same<"Min">},
     {"bit_and", same<"BitwiseAnd">},
     {"bit_or", same<"BitwiseOr">},
@@ -186,7 +186,7 @@ const OpWriter kWriters[] = {
        const bool approximate = n.as<GeluAttributes>().tanh_approximation;
        w.add("Gelu", in, {{"approximate", std::string(approximate ? "tanh" : "none")}}, out[0]);
      }},
-    {"bit_cast", write_bit_cast, nullptr, 26},
+    {"bit_cast", write_bit_cast},
     {"matmul", gemm, is_gemm},
     {"matmul", product},
     {"reduce_sum", reduction<"ReduceSum">},

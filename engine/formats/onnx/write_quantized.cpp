@@ -136,10 +136,10 @@ void write_conv_integer(Writer& w, const Node& node, Names in, Names out) {
 }
 
 const OpWriter kWriters[] = {
-    {"quantize", write_quantize, quantizes, 21},
-    {"dequantize", write_dequantize, quantizes, 21},
-    {"matmul", write_matmul_integer, multiplies_bytes, 0, operand_nodes},
-    {"convolution", write_conv_integer, convolves_bytes, 0, convolution_nodes},
+    {"quantize", write_quantize, quantizes},
+    {"dequantize", write_dequantize, quantizes},
+    {"matmul", write_matmul_integer, multiplies_bytes, operand_nodes},
+    {"convolution", write_conv_integer, convolves_bytes, convolution_nodes},
 };
 
 }  // namespace

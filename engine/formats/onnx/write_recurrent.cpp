@@ -115,9 +115,9 @@ void write_layer(Writer& w, const Node& node, Names in, Names out, const char* t
 
 const OpWriter kWriters[] = {
     {"lstm", [](Writer& w, const Node& n, Names in, Names out) { write_layer(w, n, in, out, "LSTM", 2, {}); },
-     known_weights, 0, projection_nodes},
+     known_weights, projection_nodes},
     {"gru", [](Writer& w, const Node& n, Names in, Names out) { write_layer(w, n, in, out, "GRU", 1, {}); },
-     known_weights, 0, projection_nodes},
+     known_weights, projection_nodes},
 };
 
 }  // namespace

@@ -142,7 +142,8 @@ void write_iota(Writer& w, const Node& node, Names, Names out) {
       "Range", {w.number(a.dtype, 0), w.number(a.dtype, static_cast<double>(a.shape[axis])), w.number(a.dtype, 1)});
   Ints along(static_cast<std::size_t>(a.shape.rank()), 1);
   along[static_cast<std::size_t>(axis)] = a.shape[axis];
-  const std::string placed = w.add("Reshape", {range, w.integers(along)}, {{"allowzero", std::int64_t{1}}});
+  const std::string placed =
+      w.add("Reshape", {range, w.integers(along)}, {{"allowzero", std::int64_t{a.shape[axis] == 0}}});
   w.add("Expand", {placed, w.integers({a.shape.begin(), a.shape.end()})}, {}, out[0]);
 }
 

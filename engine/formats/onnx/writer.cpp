@@ -39,6 +39,14 @@ void add_initializer(pb::Graph& proto, const std::string& name, const ConstantDa
   tensor.set_raw_data(stored.data(), stored.size());
 }
 
+// What an attribute is where it isn't given, as far as those that came later need it.
+bool says_nothing(const Attribute& value) {
+  if (const auto* number = std::get_if<std::int64_t>(&value)) return *number == 0;
+  if (const auto* text = std::get_if<std::string>(&value)) return *text == "none";
+  const auto* numbers = std::get_if<Ints>(&value);
+  return numbers != nullptr && std::ranges::all_of(*numbers, [](std::int64_t n) { return n == 1; });
+}
+
 }  // namespace
 
 Writer::Writer(const Graph& from, pb::Graph& proto, ModelParts& model, const std::vector<std::string>& input_names)
@@ -67,7 +75,12 @@ void Writer::add_all(std::string_view op_type, const std::vector<std::string>& i
   node.set_op_type(std::string(op_type));
   for (const std::string& input : inputs) node.add_input(input);
   for (const std::string& output : outputs) node.add_output(output);
+  model_.opset = std::max(model_.opset, opset_of(op_type));
   for (const auto& [key, value] : attributes) {
+    if (const int since = opset_of(op_type, key); since != 0) {
+      if (says_nothing(value)) continue;  // earlier operator sets don't know it
+      model_.opset = std::max(model_.opset, since);
+    }
     pb::Attribute& attribute = *node.add_attribute();
     attribute.set_name(key);
     if (const auto* i = std::get_if<std::int64_t>(&value)) {

@@ -27,6 +27,7 @@ using NamedAttributes = std::vector<std::pair<const char*, Attribute>>;
 struct ModelParts {
   std::set<std::string> taken;  // names in use, of the graph and of all bodies: ONNX wants those to differ
   int count = 0;
+  int opset = 0;                                           // that what was written so far needs
   std::vector<std::pair<std::string, ConstantPtr>> large;  // initializers that follow the model, of bodies too
 };
 
@@ -74,6 +75,10 @@ class Writer {
   std::set<const Node*> absorbed_nodes() const;
 };
 
+// The operator set that brought `op_type` in the form that is written here, or the attribute; 0 where neither needs a
+// later one than kEarliestOpset.
+int opset_of(std::string_view op_type, std::string_view attribute = {});
+
 // What a graph takes or answers.
 void describe(pb::ValueInfo& info, const std::string& name, const TensorType& type,
               const std::vector<std::string>& symbols = {});
@@ -87,7 +92,6 @@ struct OpWriter {
   void (*write)(Writer& writer, const Node& node, const std::vector<std::string>& inputs,
                 const std::vector<std::string>& outputs);
   bool (*accepts)(const Graph& graph, const Node& node) = nullptr;
-  int opset = 0;  // what is written needs this version of the operator set
   // Nodes before this one whose work its row does too, each behind what reads it: those that nothing else needs are not
   // written. Null: none.
   std::vector<const Node*> (*absorbed)(const Graph& graph, const Node& node) = nullptr;

@@ -14,11 +14,12 @@
 namespace ml {
 namespace {
 
-std::string export_bytes(const Graph& graph) {
+std::string export_bytes(const Graph& graph, const onnx::ExportOptions& options = {}) {
   std::string bytes;
-  onnx::export_model(graph, [&](std::span<const std::byte> piece) {
+  const auto append = [&](std::span<const std::byte> piece) {
     bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
-  });
+  };
+  onnx::export_model(graph, append, options);
   return bytes;
 }
 
@@ -90,21 +91,38 @@ TEST(OnnxExport, UnknownExtentsThatMoveBetweenOnesAreSqueezedAndUnsqueezed) {
 }
 
 TEST(OnnxExport, OfTheOperatorSetThatIsAskedForOrALaterOne) {
-  const auto opset = [](DType dtype, int asked) {
-    Graph graph;
-    output("y", bit_cast(input(graph, "x", dtype, {2}), dtype));
-    onnx::pb::Model model;
-    std::string bytes;
-    onnx::export_model(graph,
-                       [&](std::span<const std::byte> piece) {
-                         bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
-                       },
-                       {.opset = asked});
-    EXPECT_TRUE(model.ParseFromString(bytes));
-    return model.opset_import(0).version();
+  struct Case {
+    const char* what;
+    int asked, wanted;
+    Var (*build)(Graph& graph);
   };
-  EXPECT_EQ(opset(DType::f32, 20), 26);
-  EXPECT_EQ(opset(DType::f32, 27), 27);
+  const auto x = [](Graph& graph, DType dtype) { return input(graph, "x", dtype, {2, 2}); };
+  static const auto f32 = [x](Graph& graph) { return x(graph, DType::f32); };
+  static const auto u16 = [x](Graph& graph) { return x(graph, DType::u16); };
+  const Case cases[] = {
+      {"what has been there", 13, 13, [](Graph& g) { return exp(f32(g)); }},
+      {"earlier than anything is written", 9, 13, [](Graph& g) { return exp(f32(g)); }},
+      {"later than needed", 27, 27, [](Graph& g) { return exp(f32(g)); }},
+      {"an operator that came later", 20, 26, [](Graph& g) { return bit_cast(f32(g), DType::i32); }},
+      {"axes as an input", 13, 18, [](Graph& g) { return reduce_max(f32(g), {0}); }},
+      {"an attribute that says nothing", 13, 13, [](Graph& g) { return reshape(f32(g), Shape{4}); }},
+      {"an attribute that came later", 13, 14,
+       [](Graph& g) {
+         return reshape(slice(f32(g), {0, 0}, {0, 2}), Shape{2, 0});
+       }},
+      {"an element type that came later", 13, 20,
+       [](Graph& g) {
+         const Var a = u16(g);
+         return a + a;
+       }},
+  };
+  for (const Case& c : cases) {
+    Graph graph;
+    output("y", c.build(graph));
+    onnx::pb::Model model;
+    EXPECT_TRUE(model.ParseFromString(export_bytes(graph, {.opset = c.asked})));
+    EXPECT_EQ(model.opset_import(0).version(), c.wanted) << c.what;
+  }
 }
 
 // Nodes that a row does the work of are left out where all that read them are.
