@@ -19,7 +19,7 @@ namespace ml::test {
 inline constexpr int kWarmUp = 80;
 inline constexpr int kMeasured = 100;
 // Longer than the test: nothing goes to sleep, however busy the machine is.
-inline constexpr runtime::WorkerOptions kAwake{.executors = 1, .spin = 60'000'000'000, .park = 60'000'000'000};
+inline const runtime::WorkerOptions kAwake{.executors = 1, .spin = 60'000'000'000, .park = 60'000'000'000};
 
 inline pid_t thread_named(const std::string& name) {
   DIR* tasks = opendir("/proc/self/task");
