@@ -98,7 +98,8 @@ class ML_API Model {
   std::shared_ptr<Data> data_;
 };
 
-// ONNX files, mapped as by Model::load(). Throws unsupported naming every operator that is not, and corrupt for a damaged file.
+// ONNX files, mapped as by Model::load(). Throws unsupported naming every operator that is not, and corrupt for a
+// damaged file.
 ML_API Model load_onnx(const std::string& path);
 ML_API void save_onnx(const Model& model, const std::string& path);
 

@@ -23,9 +23,7 @@ constexpr std::uint64_t kAt = 4097;
 class FileArena : public testing::TestWithParam<const char*> {
  protected:
   FileArena() : client(std::string(GetParam()) == "cpu" ? create_cpu_device(2) : create_reference_device()) {
-    char name[] = "/tmp/mlaccel-file-XXXXXX";
-    const int fd = mkstemp(name);
-    unlink(name);
+    const int fd = memfd_create("weights", MFD_CLOEXEC);
     for (std::int64_t i = 0; i < kDepth * kColumns; ++i) weights.push_back(static_cast<float>(i % 17 - 8));
     bytes = (kAt + weights.size() * sizeof(float) + 4095) / 4096 * 4096;
     if (ftruncate(fd, static_cast<off_t>(bytes)) != 0 ||

@@ -32,7 +32,7 @@ struct Shared {
   uint64_t numbers[NAMES][slots][remembered];
   int64_t left;  // calls that are still to be made
   uint64_t totals[most_operations][errors];
-  int vgem;  // a file of it, for others to be opened by
+  int vgem;      // a file of it, for others to be opened by
   int first_fd;  // all from here on were made by the calls
   bool accel;
 };
