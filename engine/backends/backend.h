@@ -125,7 +125,7 @@ struct Implementation {
   // Null when the kernel takes the request, otherwise one of the phrases below.
   const char* (*refuse)(const KernelRequest& request);
   std::unique_ptr<Kernel> (*compile)(const KernelRequest& request, PackCache& packs);
-  // The layouts the kernel would like; null: row-major. Same order as the request's operands.
+  // The layouts it would like, operand by operand, of a request that it takes or refuses as kLayout; null: row-major.
   void (*prefer)(const KernelRequest& request, std::vector<Layout>& inputs, std::vector<Layout>& outputs) = nullptr;
 };
 // Why a row refuses. Fixed phrases, so that logs can be searched.

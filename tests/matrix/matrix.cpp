@@ -96,7 +96,8 @@ bool check_row(const Cell& cell, Target& target, const Implementation& row) {
   };
   const KernelRequest plain = request_of(cell);
   bool right = true;
-  if (row.prefer) {
+  const char* const why = row.refuse == nullptr ? nullptr : row.refuse(plain);
+  if (row.prefer && (why == nullptr || why == refusal::kLayout)) {
     KernelRequest request = plain;
     std::vector<Layout> inputs, outputs;
     for (const Operand& operand : request.inputs) inputs.push_back(operand.layout);

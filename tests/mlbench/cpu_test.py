@@ -78,7 +78,7 @@ class Cpu(unittest.TestCase):
         run = mlbench("--model", "tiny", "--threads", "1", "--batch", "1", "--profile", "--folder", self.folder.name)
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertIn("### tiny, batch 1, threads 1", run.stdout)
-        launches = re.findall(r"^\| convolution: \w+ \| (\d+) \|", run.stdout, re.MULTILINE)
+        launches = re.findall(r"^\| (?:fused_contraction|convolution): \w*convolution \| (\d+) \|", run.stdout, re.MULTILINE)
         self.assertEqual(sum(map(int, launches)), 9, run.stdout)
 
     def test_arguments_that_mean_nothing_are_refused(self):
