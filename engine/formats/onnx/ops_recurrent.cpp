@@ -83,6 +83,14 @@ class Layer {
     return filled(n_, scalar(n_.graph, x_.dtype(), 0), vector_of(extents));
   }
 
+  // Weights from the cell's state to the gates i, o and f, [D, 3 H].
+  Var peepholes() const {
+    const Shape& p = n_.in(7).shape();
+    if (p.rank() != 2 || (p[0] != directions_ && p[0] != kUnknown) || (p[1] != 3 * hidden_ && p[1] != kUnknown))
+      n_.invalid("P " + p.str() + ", wanted " + Shape{directions_, 3 * hidden_}.str());
+    return n_.in(7);
+  }
+
   // Gates `first` up to `end` of B's half `i` (0: of W, 1: of R), [D, gates H].
   Var bias(std::int64_t i, std::int64_t first, std::int64_t end) const {
     const std::int64_t at = i * gate_count_ * hidden_;
@@ -176,7 +184,7 @@ Results lstm_operator(Node n) {
     return layer.answer(std::array{done.y, done.h, done.c});
   }
   std::vector<Var> weights{layer.r()};
-  if (n.has(7)) weights.push_back(n.in(7));
+  if (n.has(7)) weights.push_back(layer.peepholes());
   return layer.answer(run_cells(layer.cells([&](const CellFunctions& f) { return lstm_cell(f, coupled); }), gates,
                                 std::array{h, c}, weights, layer.lengths(), layer.reverse()));
 }
