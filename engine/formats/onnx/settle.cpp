@@ -76,7 +76,7 @@ bool Settler::small(const Node& node) const {
   for (std::uint32_t k = 0; k < node.output_count; ++k) {
     const TensorType& type = graph_.type(node.output(k));
     if (!type.shape.known()) return false;
-    if (static_cast<std::uint64_t>(type.shape.elements()) * dtype_size(type.dtype) > kFoldBytes) return false;
+    if (static_cast<std::uint64_t>(type.shape.elements()) > kFoldBytes / dtype_size(type.dtype)) return false;
   }
   return true;
 }
