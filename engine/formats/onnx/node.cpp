@@ -76,7 +76,10 @@ NodeContext::NodeContext(const pb::Node& node, Target& target, Scope& scope, int
 
 const std::string& NodeContext::op_type() const { return node_.op_type(); }
 std::size_t NodeContext::output_count() const { return static_cast<std::size_t>(node_.output_size()); }
-const std::string& NodeContext::output_name(std::size_t i) const { return node_.output(static_cast<int>(i)); }
+const std::string& NodeContext::output_name(std::size_t i) const {
+  static const std::string kNone;
+  return i < output_count() ? node_.output(static_cast<int>(i)) : kNone;
+}
 bool NodeContext::wants_output(std::size_t i) const {
   return i < output_count() && !node_.output(static_cast<int>(i)).empty();
 }

@@ -48,7 +48,7 @@ class NodeContext {
   std::size_t output_count() const;
   // True when output i has a name, that is, somebody may read it.
   bool wants_output(std::size_t i) const;
-  const std::string& output_name(std::size_t i) const;
+  const std::string& output_name(std::size_t i) const;  // empty where it has none
 
   std::size_t input_count() const { return inputs_.size(); }
   bool has(std::size_t i) const { return i < inputs_.size() && inputs_[i].kind != Value::Kind::missing; }

@@ -254,6 +254,13 @@ TEST(OnnxTensors, SeedsComeFromTheModel) {
   EXPECT_NE(once[0].bytes, once[1].bytes);
 }
 
+TEST(OnnxTensors, ANodeWithoutOutputsDrawsNothing) {
+  Model model = empty_model(22);
+  auto& node = add_node(model, "RandomNormal", {}, {});
+  set(node, "shape", std::vector<std::int64_t>{64});
+  EXPECT_EQ(message_of(model), "imported");
+}
+
 TEST(OnnxTensors, DropoutOfUnknownSizeIsRefusedOnlyWhereItDraws) {
   const auto message = [](bool trains) {
     Model model = empty_model(13);
