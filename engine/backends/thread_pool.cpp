@@ -77,7 +77,51 @@ double cgroup_cpus() {
   return quota > 0 && period > 0 ? quota / period : 0;
 }
 
+// A cache line each: threads count in their own.
+struct alignas(64) Run {
+  std::atomic<std::int64_t> next;
+  std::int64_t end;
+};
+constexpr std::int64_t kMostRuns = 64;
+
 }  // namespace
+
+// Lives on the caller's stack; in the list until the caller finds no part that nobody has taken.
+struct ThreadPool::Job {
+  Job(Call to_call, void* with, std::int64_t parts, std::int64_t threads)
+      : call(to_call), context(with), runs(std::min(threads, kMostRuns)), pending(parts) {
+    std::int64_t begin = 0;
+    for (std::int64_t i = 0; i < runs; ++i) {
+      run[i].next.store(begin, std::memory_order_relaxed);
+      run[i].end = begin += parts / runs + (i < parts % runs ? 1 : 0);
+    }
+  }
+
+  bool has_parts() const {
+    return std::any_of(run, run + runs, [](const Run& r) { return r.next.load(std::memory_order_relaxed) < r.end; });
+  }
+  // Calls what is left of the run `home`, then of the others; how many parts that were.
+  std::int64_t take(std::int64_t home) {
+    std::int64_t taken = 0;
+    for (std::int64_t i = 0; i < runs; ++i) {
+      Run& from = run[(home + i) % runs];
+      for (;; ++taken) {
+        const std::int64_t part = from.next.fetch_add(1, std::memory_order_relaxed);
+        if (part >= from.end) break;
+        call(context, part);
+      }
+    }
+    return taken;
+  }
+
+  Call call;
+  void* context;
+  std::int64_t runs;
+  std::atomic<std::int64_t>
+      pending;  // parts that haven't run, and workers inside: at 0 no worker touches the job again
+  Job* next = nullptr;
+  Run run[kMostRuns];
+};
 
 int available_cpus() {
   int cpus = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -92,7 +136,7 @@ ThreadPool::ThreadPool(int threads) : posted_(0), done_(0), sleeping_(0), waitin
   if (threads <= 0) threads = cpus;
   spin_ns_ = cpus < threads ? 0 : kSpinNs;
   workers_.reserve(static_cast<std::size_t>(threads - 1));
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -113,20 +157,17 @@ std::shared_ptr<ThreadPool> ThreadPool::of_process(int threads) {
   return pool;
 }
 
-// Takes a part of the first job that has one left, or of `only`.
-bool ThreadPool::take(Job*& job, std::int64_t& part, Job* only) {
+// The first job that has a part left, which waits for this thread from now on.
+ThreadPool::Job* ThreadPool::enter() {
   const std::lock_guard lock(mutex_);
-  Job** link = &jobs_;
-  while (*link != nullptr && only != nullptr && *link != only) link = &(*link)->next;
-  if (*link == nullptr) return false;
-  job = *link;
-  part = job->taken++;
-  if (job->taken == job->parts) *link = job->next;
-  return true;
+  Job* job = jobs_;
+  while (job != nullptr && !job->has_parts()) job = job->next;
+  if (job != nullptr) job->pending.fetch_add(1, std::memory_order_relaxed);
+  return job;
 }
 
 void ThreadPool::run(std::int64_t parts, Call call, void* context) {
-  Job job{call, context, parts, 0, {0}, nullptr};
+  Job job(call, context, parts, threads());
   {
     const std::lock_guard lock(mutex_);
     Job** link = &jobs_;
@@ -138,34 +179,33 @@ void ThreadPool::run(std::int64_t parts, Call call, void* context) {
   if (sleeping_.load(std::memory_order_seq_cst) > 0) {
     futex_wake(posted_, static_cast<int>(std::min<std::int64_t>(parts - 1, INT_MAX)));
   }
-  Job* mine = nullptr;
-  std::int64_t part = 0;
-  while (take(mine, part, &job)) {
-    call(context, part);
-    job.finished.fetch_add(1, std::memory_order_acq_rel);
+  const std::int64_t taken = job.take(0);
+  {
+    const std::lock_guard lock(mutex_);
+    Job** link = &jobs_;
+    while (*link != &job) link = &(*link)->next;
+    *link = job.next;
   }
-  while (job.finished.load(std::memory_order_acquire) < parts) {
+  if (job.pending.fetch_sub(taken, std::memory_order_acq_rel) == taken) return;
+  while (job.pending.load(std::memory_order_acquire) > 0) {
     const std::uint32_t seen = done_.load(std::memory_order_seq_cst);
-    if (job.finished.load(std::memory_order_seq_cst) >= parts) break;
+    if (job.pending.load(std::memory_order_seq_cst) == 0) break;
     if (spin_until_changed(done_, seen, spin_ns_)) continue;
     waiting_.fetch_add(1, std::memory_order_seq_cst);
-    if (done_.load(std::memory_order_seq_cst) == seen && job.finished.load(std::memory_order_seq_cst) < parts) {
+    if (done_.load(std::memory_order_seq_cst) == seen && job.pending.load(std::memory_order_seq_cst) > 0) {
       futex_wait(done_, seen);
     }
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
   }
 }
 
-void ThreadPool::work() {
+void ThreadPool::work(std::int64_t home) {
   for (;;) {
     const std::uint32_t seen = posted_.load(std::memory_order_seq_cst);
-    Job* job = nullptr;
-    std::int64_t part = 0;
-    while (take(job, part, nullptr)) {
-      const std::int64_t parts = job->parts;
-      job->call(job->context, part);
-      // The job may be gone as soon as its last part counts as finished.
-      if (job->finished.fetch_add(1, std::memory_order_seq_cst) + 1 == parts) {
+    while (Job* const job = enter()) {
+      const std::int64_t counted = job->take(home) + 1;
+      // The job may be gone as soon as nothing is pending.
+      if (job->pending.fetch_sub(counted, std::memory_order_seq_cst) == counted) {
         done_.fetch_add(1, std::memory_order_seq_cst);
         if (waiting_.load(std::memory_order_seq_cst) > 0) futex_wake(done_, INT_MAX);
       }

@@ -1,8 +1,9 @@
 // Threads that run the parts of one kernel side by side.
 //
 // What the parts are is decided by the caller, from shapes alone; which thread runs which part is not, so results never
-// depend on it. Threads without work spin for at most 50 us, not at all when there are fewer CPUs than threads, then
-// sleep.
+// depend on it. Each thread begins with a run of parts of its own, the same from call to call: what it wrote as part of
+// one kernel it mostly reads in the next, from its own cache. Then it takes what others have left. Threads without work
+// spin for at most 50 us, not at all when there are fewer CPUs than threads, then sleep.
 #pragma once
 
 #include <atomic>
@@ -48,19 +49,11 @@ class ThreadPool {
  private:
   using Call = void (*)(void* context, std::int64_t part);
 
-  // Lives on the caller's stack; in the list while parts are left to take.
-  struct Job {
-    Call call;
-    void* context;
-    std::int64_t parts;
-    std::int64_t taken = 0;              // guarded by mutex_
-    std::atomic<std::int64_t> finished;  // a worker that counts the last part does not touch the job again
-    Job* next = nullptr;
-  };
+  struct Job;
 
   void run(std::int64_t parts, Call call, void* context);
-  bool take(Job*& job, std::int64_t& part, Job* only);
-  void work();
+  Job* enter();
+  void work(std::int64_t home);
 
   std::mutex mutex_;
   Job* jobs_ = nullptr;                 // guarded by mutex_

@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <latch>
+#include <map>
+#include <mutex>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -38,6 +42,34 @@ TEST(ThreadPool, RunsOnePartOnTheCaller) {
   std::thread::id ran;
   pool.parallel_for(1, [&](std::int64_t) { ran = std::this_thread::get_id(); });
   EXPECT_EQ(ran, std::this_thread::get_id());
+}
+
+// What a thread wrote in one call is in its cache for the next: the part that it begins with is the same in all.
+TEST(ThreadPool, BeginsWithThePartsOfTheCallBefore) {
+  for (const int threads : {2, 3}) {
+    constexpr std::int64_t kParts = 24;
+    ThreadPool pool(threads);
+    std::map<std::thread::id, std::int64_t> usual;
+    for (int round = 0; round < 50; ++round) {
+      std::mutex mutex;
+      std::map<std::thread::id, std::int64_t> first;
+      std::latch all(threads);
+      pool.parallel_for(kParts, [&](std::int64_t part) {
+        {
+          const std::lock_guard lock(mutex);
+          if (!first.emplace(std::this_thread::get_id(), part).second) return;
+        }
+        all.arrive_and_wait();  // nobody takes what others begin with
+      });
+      if (round == 0) usual = first;
+      ASSERT_EQ(first, usual) << threads << " threads, round " << round;
+      ASSERT_EQ(first[std::this_thread::get_id()], 0);
+    }
+    std::vector<std::int64_t> begins;
+    for (const auto& [thread, part] : usual) begins.push_back(part);
+    std::ranges::sort(begins);
+    for (int i = 0; i < threads; ++i) EXPECT_EQ(begins[static_cast<std::size_t>(i)], kParts / threads * i);
+  }
 }
 
 TEST(ThreadPool, TakesCallsFromSeveralThreadsAndFromParts) {
