@@ -71,17 +71,23 @@ HWY_INLINE void with_function(Function function, F f) {
   }
 }
 
+// Between both limits; NaN stays.
+HWY_INLINE RowEnd::V clamped(const Epilogue& e, RowEnd::V value) {
+  const RowEnd::D d;
+  const RowEnd::V low = hn::Set(d, e.low), high = hn::Set(d, e.high);
+#if HWY_ARCH_X86
+  return hn::Min(high, hn::Max(low, value));  // the second operand is answered where either is NaN
+#else
+  value = hn::IfThenElse(hn::Lt(value, low), low, value);
+  return hn::IfThenElse(hn::Gt(value, high), high, value);
+#endif
+}
+
 // A sum with its bias; `residual` is null or the row that is added, of which `n` elements are there.
 template <Function function>
 HWY_INLINE RowEnd::V finished(const Epilogue& e, RowEnd::V value, const float* residual, std::size_t n) {
-  const RowEnd::D d;
   if (residual != nullptr && !e.residual_last) value = hn::Add(value, RowEnd::read(residual, n));
-  if (e.clamps) {
-    // NaN stays: the first operand is answered where a comparison fails.
-    const RowEnd::V low = hn::Set(d, e.low), high = hn::Set(d, e.high);
-    value = hn::IfThenElse(hn::Lt(value, low), low, value);
-    value = hn::IfThenElse(hn::Gt(value, high), high, value);
-  }
+  if (e.clamps) value = clamped(e, value);
   value = applied<function>(value);
   if (residual != nullptr && e.residual_last) value = hn::Add(value, RowEnd::read(residual, n));
   return value;

@@ -103,13 +103,13 @@ HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
   }
 }
 
-// One vector of a row, before functions: what is added, where it goes. `n` elements of it are columns.
+// One vector of a row: what is added, where it goes. `n` elements of it are columns.
 template <Function function>
 HWY_INLINE void finish(const PanelRun& run, int r, std::size_t at, std::size_t n, V value) {
   float* const out = run.out[r] + at;
   if (run.add) value = hn::Add(value, RowEnd::read(out, n));
   if (const Epilogue* const e = run.epilogue) {
-    if (e->bias != nullptr) value = hn::Add(value, RowEnd::read(e->bias + at, n));
+    if (run.add && e->bias != nullptr) value = hn::Add(value, RowEnd::read(e->bias + at, n));
     value = finished<function>(*e, value, e->residual == nullptr ? nullptr : e->residual[r] + at, n);
   }
   RowEnd::write(value, out, n);
@@ -118,14 +118,55 @@ HWY_INLINE void finish(const PanelRun& run, int r, std::size_t at, std::size_t n
 // The same for all sums of a tile, [rows][vectors]: a function's instructions are too many to be written out for each.
 void finish_tile(const PanelRun& run, const float* sums, int rows, int vectors) {
   const D d;
-  with_function(run.epilogue->function, [&](auto function) {
+  const Epilogue e = *run.epilogue;
+  const bool alone =
+      !run.add && e.residual == nullptr && !e.clamps && run.columns >= vectors * static_cast<int>(kLanes);
+  with_function(e.function, [&](auto function) {
     for (int r = 0; r < rows; ++r) {
+      float* const out = run.out[r];
       for (int v = 0; v < vectors; ++v, sums += kLanes) {
         const std::size_t at = static_cast<std::size_t>(v) * kLanes;
-        finish<function()>(run, r, at, static_cast<std::size_t>(run.columns) - at, hn::Load(d, sums));
+        const V sum = hn::Load(d, sums);
+        if (alone)
+          hn::StoreU(applied<function()>(sum), d, out + at);
+        else
+          finish<function()>(run, r, at, static_cast<std::size_t>(run.columns) - at, sum);
       }
     }
   });
+}
+
+// What sums begin with: their bias, unless there are others to be added to and it comes with them.
+template <int R, int W>
+HWY_INLINE void begin(const PanelRun& run, V (&sum)[R][W]) {
+  const D d;
+  const float* const bias = run.epilogue == nullptr || run.add ? nullptr : run.epilogue->bias;
+#pragma GCC unroll 4
+  for (int v = 0; v < W; ++v) {
+    const std::size_t at = static_cast<std::size_t>(v) * kLanes;
+    const V first = bias == nullptr ? hn::Zero(d) : RowEnd::read(bias + at, static_cast<std::size_t>(run.columns) - at);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) sum[r][v] = first;
+  }
+}
+
+// Whole vectors that nothing is added to.
+template <int R, int W, bool clamps>
+HWY_INLINE void write_whole(const PanelRun& run, const V (&sum)[R][W]) {
+  const D d;
+  const Epilogue end = clamps ? *run.epilogue : Epilogue{};  // read once, whatever is written
+  float* const* const out = run.out;
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < W; ++v) {
+      float* const to = out[r] + static_cast<std::size_t>(v) * kLanes;
+      if constexpr (clamps)
+        hn::StoreU(clamped(end, sum[r][v]), d, to);
+      else
+        hn::StoreU(sum[r][v], d, to);
+    }
+  }
 }
 
 // W: vectors of the panel that hold columns.
@@ -133,16 +174,18 @@ template <int R, int W>
 HWY_NOINLINE void run_tile(const PanelRun& run) {
   const D d;
   V sum[R][W];
-#pragma GCC unroll 12
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < W; ++v) sum[r][v] = hn::Zero(d);
-  }
+  begin<R, W>(run, sum);
   if constexpr (R > kRows)
     multiply_narrow<R, W>(run, sum);
   else
     multiply<R, W>(run, sum);
-  const bool calls = run.epilogue != nullptr && run.epilogue->function != Function::none;
+  const Epilogue* const e = run.epilogue;
+  const bool calls = e != nullptr && e->function != Function::none;
+  if (!run.add && !calls && (e == nullptr || e->residual == nullptr) &&
+      run.columns >= W * static_cast<std::int64_t>(kLanes)) {
+    if (e != nullptr && e->clamps) return write_whole<R, W, true>(run, sum);
+    return write_whole<R, W, false>(run, sum);
+  }
   alignas(64) float sums[R * W * kLanes];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <functional>
+#include <limits>
 #include <random>
 #include <string>
 
@@ -122,6 +123,51 @@ void expect_joined(const Product& product, const End& end) {
 TEST(Epilogues, RunInsideOfTheKernel) {
   for (const Product& product : kProducts) {
     for (const End& end : kEnds) expect_joined(product, end);
+  }
+}
+
+// A product with one is what the function is asked of.
+TEST(Epilogues, HaveFunctionsWithinThreeUnitsInTheLastPlace) {
+  struct Asked {
+    const char* name;
+    Var (*build)(Var);
+    long double (*truth)(long double);
+  };
+  const Asked kAsked[] = {
+      {"sigmoid", [](Var x) { return sigmoid(x); }, [](long double x) { return 1 / (1 + std::exp(-x)); }},
+      {"silu", [](Var x) { return silu(x); }, [](long double x) { return x / (1 + std::exp(-x)); }}};
+  constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> x = {0.0f, -0.0f, 87.2f, 87.4f, 100.0f, 1e4f, 1e30f, kInf};
+  constexpr int kCount = 100'003;
+  for (int i = 0; i <= kCount; ++i) x.push_back(static_cast<float>(-86.5 + 173.0 * i / kCount));
+  const std::vector<float> none = {-87.4f, -88.0f, -104.0f, -1e4f, -1e30f};  // subnormal or less: zero
+  x.insert(x.end(), none.begin(), none.end());
+  x.push_back(kNan);
+  const auto bytes = std::as_bytes(std::span(x));
+  const Shape column{static_cast<std::int64_t>(x.size()), 1};
+  for (const Asked& asked : kAsked) {
+    SCOPED_TRACE(asked.name);
+    Graph graph;
+    output("y", asked.build(
+                    matmul(input(graph, "x", DType::f32, column), constant(graph, make_splat(DType::f32, {1, 1}, 1)))));
+    const auto got = evaluate(graph, *create_cpu_device(1), {{{DType::f32, column, {bytes.begin(), bytes.end()}}}});
+    const auto* const y = reinterpret_cast<const float*>(got[0].bytes.data());
+    double worst = 0, at = 0;
+    const std::size_t last = x.size() - 1, first_none = last - none.size();
+    for (std::size_t i = 0; i < first_none; ++i) {
+      const long double truth = asked.truth(x[i]);
+      const auto rounded = static_cast<float>(truth);
+      if (std::isinf(rounded) || rounded == 0) {
+        EXPECT_EQ(y[i], rounded) << x[i];
+        continue;
+      }
+      const float unit = std::nextafter(std::abs(rounded), kInf) - std::abs(rounded);
+      const auto error = static_cast<double>(std::abs(y[i] - truth) / unit);
+      if (error > worst) worst = error, at = x[i];
+    }
+    EXPECT_LE(worst, asked.name == std::string_view("silu") ? 4 : 3) << "at " << at;
+    for (std::size_t i = first_none; i < last; ++i) EXPECT_EQ(y[i], 0) << x[i];
+    EXPECT_TRUE(std::isnan(y[last]));
   }
 }
 
