@@ -33,5 +33,7 @@ std::vector<Var> scan(const Turn& turn, std::span<const Var> carried, std::span<
 std::vector<Var> fused(GraphPtr body, std::span<const Var> inputs);
 // A convolution or product with what is done to each element of its result (ops/fused_contraction.h). Passes make it.
 Var fused_contraction(GraphPtr body, std::span<const Var> inputs);
+// Convolutions of which each takes the result of the one before (ops/fused_contraction.h). Passes make it.
+Var fused_convolutions(GraphPtr body, std::span<const Var> inputs);
 
 }  // namespace ml

@@ -65,6 +65,8 @@ Graph decompose(const Graph& graph, const KeepRule& keep);
 Graph find_attention(const Graph& graph, const KeepRule& keep);
 // Joins convolutions and products with what is done to each element of their results, as far as keep(node) takes it.
 Graph join_epilogues(const Graph& graph, const KeepRule& keep);
+// Joins two convolutions where nobody else reads what is between them, with their epilogues, if keep(node) takes both.
+Graph join_convolutions(const Graph& graph, const KeepRule& keep);
 // Groups element-wise nodes, and a reduction at their end, into `fused` nodes whose body is the group.
 Graph fuse(const Graph& graph);
 

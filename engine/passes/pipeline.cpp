@@ -19,7 +19,8 @@ Graph simplify(const Graph& graph, const Evaluate& evaluate) {
 
 // Decomposing comes before folding: constants appear in decompositions, and composites of constants fold as primitives.
 Graph lower(const Graph& graph, const Target& target, const Evaluate& evaluate) {
-  const Graph joined = join_epilogues(find_attention(graph, target.keep), target.keep);
+  const Graph ended = join_epilogues(find_attention(graph, target.keep), target.keep);
+  const Graph joined = join_convolutions(ended, target.keep);
   const Graph clean = cleaned(folded(decompose(joined, target.keep), evaluate));
   return target.runs_fused ? fuse(clean) : clean;
 }

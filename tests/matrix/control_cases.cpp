@@ -233,6 +233,28 @@ std::vector<OpSamples> fused_samples() {
         contraction("a convolution", {{2, 3, 5, 6}, {4, 3, 3, 3}, {4, 1, 1}, {2, 4, 5, 6}}, limited),
         contraction("a convolution and more", {{1, 3, 5, 6}, {4, 3, 3, 3}, {1, 4, 5, 6}, {1, 4, 5, 6}}, ended),
         contraction("each channel by itself", {{1, 8, 5, 6}, {8, 1, 3, 3}, {8, 1, 1}, {1, 8, 5, 6}}, limited)}});
+  const auto twice = [](Given x) -> Vars {
+    const Var between = convolution(x[0], x[1], Var{}, Windows::unit(2));
+    return {convolution(between, x[2], Var{}, {{2, 2}, {1, 1}, {1, 1}, {1, 1}}, x[1].shape()[0])};
+  };
+  const auto twice_with_ends = [](Given x) -> Vars {
+    const auto end = [](Var image, Var weights, Var bias) {
+      const Vars operands{image, weights, bias};
+      std::vector<TensorType> types;
+      for (const Var& operand : operands) types.push_back(operand.type());
+      const auto ended_by_bias = [](Given y) -> Vars {
+        return {relu(convolution(y[0], y[1], Var{}, Windows::unit(2)) + y[2])};
+      };
+      return fused_contraction(body(types, ended_by_bias), operands);
+    };
+    return {end(end(x[0], x[1], x[2]), x[3], x[4])};
+  };
+  all.push_back(
+      {"fused_convolutions",
+       {contraction("each channel by itself", {{2, 3, 5, 6}, {4, 3, 1, 1}, {4, 1, 3, 3}}, twice),
+        contraction("no images", {{0, 3, 5, 6}, {4, 3, 1, 1}, {4, 1, 3, 3}}, twice),
+        contraction("large", {{1, 4, 66, 65}, {32, 4, 1, 1}, {32, 1, 3, 3}}, twice),
+        contraction("with ends", {{1, 3, 5, 6}, {4, 3, 1, 1}, {4, 1, 1}, {2, 4, 3, 2}, {2, 1, 1}}, twice_with_ends)}});
   return all;
 }
 

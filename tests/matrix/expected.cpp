@@ -167,7 +167,7 @@ void register_expected() {
   for (const Op* op : all_ops()) {
     // Constants are their attributes; rows that carry graphs mean what those mean (control.cpp).
     if (op->kind == OpKind::constant || op->kind == OpKind::control || op->name == "fused" ||
-        op->name == "fused_contraction")
+        op->name == "fused_contraction" || op->name == "fused_convolutions")
       continue;
     testing::RegisterTest("expected", std::string(op->name).c_str(), nullptr, nullptr, __FILE__, __LINE__,
                           [op]() -> ExpectedTest* { return new ExpectedTest(*op); });

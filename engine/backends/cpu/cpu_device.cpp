@@ -36,6 +36,7 @@ constexpr Family kFamilies[] = {
     winograd_convolution_implementations,
     panel_convolution_implementations,
     depthwise_convolution_implementations,
+    expanded_depthwise_implementations,
     dnnl_convolution_implementations,
     direct_convolution_implementations,
     movement_implementations,

@@ -95,6 +95,7 @@ std::span<const Implementation> panel_matmul_implementations();
 std::span<const Implementation> winograd_convolution_implementations();
 std::span<const Implementation> panel_convolution_implementations();
 std::span<const Implementation> depthwise_convolution_implementations();
+std::span<const Implementation> expanded_depthwise_implementations();
 std::span<const Implementation> dnnl_matmul_implementations();
 std::span<const Implementation> loop_matmul_implementations();
 std::span<const Implementation> dnnl_convolution_implementations();

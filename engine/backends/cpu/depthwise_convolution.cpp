@@ -9,6 +9,7 @@
 
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
+#include "engine/backends/cpu/convolution_pack.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/depthwise_lines.h"
 #include "engine/backends/cpu/epilogue.h"
@@ -145,7 +146,7 @@ class DepthwiseConvolution final : public Kernel {
     lines_ = request.x->type.shape[0] * down_.count;
     const double bytes = 4.0 * static_cast<double>(lines_ * across_.count * channels_);
     parts_ = part_count(bytes, kBytesPerPart, lines_);
-    packed_ = pack(*request.w->constant, packs);
+    packed_ = pack_windows(*request.w->constant, channels_, down_.window * across_.window, packs);
     const std::int64_t line_bytes = across_.extent * channels_ * static_cast<std::int64_t>(sizeof(float));
     const auto same = [this](auto member) { return down_.*member == across_.*member; };
     if (same(&Line::window) && same(&Line::stride) && down_.dilation == 1 && across_.dilation == 1 &&
@@ -171,22 +172,6 @@ class DepthwiseConvolution final : public Kernel {
   }
 
  private:
-  // [tap][channel]
-  std::shared_ptr<const Buffer> pack(const ConstantData& constant, PackCache& packs) const {
-    const std::int64_t taps = down_.window * across_.window;
-    return packs.get(constant, "depthwise taps=" + std::to_string(taps), [&] {
-      auto buffer = std::make_shared<CpuBuffer>(constant.length());
-      const std::byte* const given = constant.bytes().data();
-      for (std::int64_t channel = 0; channel < channels_; ++channel) {
-        for (std::int64_t tap = 0; tap < taps; ++tap) {
-          std::copy_n(given + static_cast<std::size_t>(channel * taps + tap) * sizeof(float), sizeof(float),
-                      buffer->data() + static_cast<std::size_t>(tap * channels_ + channel) * sizeof(float));
-        }
-      }
-      return buffer;
-    });
-  }
-
   void run_lines(const float* x, float* y, Range lines, const KeptEpilogue::Launch& epilogue) const {
     const float* rows[kMostLines * kMostDepthwiseWindow];
     for (std::int64_t from = lines.begin; from < lines.end; from += block_) {
@@ -201,7 +186,7 @@ class DepthwiseConvolution final : public Kernel {
       }
       float* const out = y + from * across_.count * channels_;
       const RowsEpilogue end(epilogue, &out, 1, 0);
-      run_lines_({rows, count, across_.extent, across_.count, across_.pad, channels_,
+      run_lines_({rows, count, across_.extent, across_.count, across_.pad, channels_, channels_, channels_,
                   reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data()), out, &end.get()});
     }
   }

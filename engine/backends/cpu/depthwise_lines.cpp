@@ -52,9 +52,9 @@ struct Channels {
     V sum[R];
     ML_UNROLL
     for (int r = 0; r < R; ++r) sum[r] = bias;
-    std::int64_t place = (result * S - block.pad) * block.channels;
+    std::int64_t place = (result * S - block.pad) * block.image_step;
     ML_UNROLL
-    for (int q = 0; q < (R - 1) * S + K; ++q, place += block.channels) {
+    for (int q = 0; q < (R - 1) * S + K; ++q, place += block.image_step) {
       ML_UNROLL
       for (int a = 0; a < K; ++a) {
         const V x = read(row[a] + place);
@@ -66,7 +66,7 @@ struct Channels {
       }
     }
     ML_UNROLL
-    for (int r = 0; r < R; ++r) write(sum[r], y + (result + r) * block.channels);
+    for (int r = 0; r < R; ++r) write(sum[r], y + (result + r) * block.step);
   }
 
   // One result, from the columns of its window that there are.
@@ -78,9 +78,9 @@ struct Channels {
       if (first + b < 0 || first + b >= block.extent) continue;
       ML_UNROLL
       for (int a = 0; a < K; ++a)
-        sum = hn::MulAdd(read(row[a] + (first + b) * block.channels), weights[a * K + b], sum);
+        sum = hn::MulAdd(read(row[a] + (first + b) * block.image_step), weights[a * K + b], sum);
     }
-    write(sum, y + result * block.channels);
+    write(sum, y + result * block.step);
   }
 
   HWY_INLINE void line() const {
@@ -95,7 +95,7 @@ struct Channels {
     with_function(block.epilogue->function, [this](auto function) {
       if constexpr (function() != Function::none) {
         float* at = y;
-        for (std::int64_t i = 0; i < block.count; ++i, at += block.channels)
+        for (std::int64_t i = 0; i < block.count; ++i, at += block.step)
           RowEnd::write(applied<function()>(RowEnd::read(at, n)), at, n);
       }
     });
@@ -108,13 +108,13 @@ HWY_NOINLINE void run_channels(const DepthwiseBlock& block, std::int64_t channel
   const D d;
   V weights[K * K];
   ML_UNROLL
-  for (int tap = 0; tap < K * K; ++tap) weights[tap] = RowEnd::read(block.weights + tap * block.channels + channel, n);
+  for (int tap = 0; tap < K * K; ++tap) weights[tap] = RowEnd::read(block.weights + tap * block.step + channel, n);
   const float* const bias = block.epilogue->bias;
   Channels<K, S, whole> channels{block, weights, bias == nullptr ? hn::Zero(d) : RowEnd::read(bias + channel, n),
                                  n,     {},      nullptr};
   for (std::int64_t line = 0; line < block.lines; ++line) {
     for (int a = 0; a < K; ++a) channels.row[a] = block.rows[line * K + a] + channel;
-    channels.y = block.y + line * block.count * block.channels + channel;
+    channels.y = block.y + line * block.count * block.step + channel;
     channels.line();
   }
 }

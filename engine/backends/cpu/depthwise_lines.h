@@ -15,8 +15,9 @@ struct DepthwiseBlock {
   std::int64_t lines;
   std::int64_t extent, count, pad;  // across: places of the image, results, places before its first one
   std::int64_t channels;            // innermost everywhere
-  const float* weights;             // [window][window][channels]
-  float* y;                         // [lines][count][channels]
+  std::int64_t image_step, step;    // from a place of the image, of results and weights to the next, in floats
+  const float* weights;             // [window][window][step]
+  float* y;                         // [lines][count][step]
   const Epilogue* epilogue;         // without residual
 };
 using DepthwiseLines = void (*)(const DepthwiseBlock&);

@@ -9,6 +9,7 @@
 
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
+#include "engine/backends/cpu/convolution_pack.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/panel.h"
@@ -51,7 +52,7 @@ class PanelConvolution final : public Kernel {
     panels_ = kernel_.panels(width_);
     taps_ = lines_.line[0].window * lines_.line[1].window * lines_.line[2].window;
     pixels_ = lines_.line[0].count * lines_.line[1].count * lines_.line[2].count;
-    packed_ = pack(*request.w->constant, packs);
+    packed_ = pack_panels(*request.w->constant, {groups_, width_, depth_, taps_}, kernel_, packs);
 
     if (joins_taps(request)) {
       planes_ = !lies_channels_last(*request.x);
@@ -59,6 +60,9 @@ class PanelConvolution final : public Kernel {
     }
     zeros_.assign(static_cast<std::size_t>(depth_), 0.0f);
     place_taps();
+    in_order_ = taps_ == 1 && std::ranges::all_of(lines_.line, [](const Line& line) {
+                  return line.window == 1 && line.stride == 1 && line.pad == 0 && line.extent == line.count;
+                });
     const std::int64_t tiles = (pixels_ + kernel_.rows - 1) / kernel_.rows;
     const std::int64_t wanted = part_count(request.flops(), kFlopsPerPart * 2, 64);
     pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, std::max<std::int64_t>(tiles / 4, 1));
@@ -160,32 +164,19 @@ class PanelConvolution final : public Kernel {
   void interleave(const float* from, std::int64_t line, float* to) const {
     const std::int64_t lines = lines_.line[0].extent * lines_.line[1].extent, length = lines_.line[2].extent;
     from += (line / lines * channels_ * lines + line % lines) * length;
-    for (std::int64_t channel = 0; channel < channels_; ++channel, from += lines * length) {
-      for (std::int64_t i = 0; i < length; ++i) to[i * channels_ + channel] = from[i];
+    const std::int64_t plane = lines * length;
+    switch (channels_) {
+      case 1: return interleave<1>(from, plane, length, to);
+      case 2: return interleave<2>(from, plane, length, to);
+      case 3: return interleave<3>(from, plane, length, to);
+      default: return interleave<kPictureChannels>(from, plane, length, to);
     }
   }
-
-  std::shared_ptr<const Buffer> pack(const ConstantData& constant, PackCache& packs) const {
-    const std::string format = "convolution panels width=" + std::to_string(kernel_.width) +
-                               " groups=" + std::to_string(groups_) + " taps=" + std::to_string(taps_);
-    return packs.get(constant, format, [&] {
-      auto buffer = std::make_shared<CpuBuffer>(
-          static_cast<std::size_t>(groups_ * panels_ * taps_ * depth_ * kernel_.width) * sizeof(float));
-      const auto bytes = constant.bytes();
-      CpuBuffer aligned(bytes.size());  // constants lie at any alignment
-      std::copy(bytes.begin(), bytes.end(), aligned.data());
-      const auto* const given = reinterpret_cast<const float*>(aligned.data());
-      auto* to = reinterpret_cast<float*>(buffer->data());
-      for (std::int64_t group = 0; group < groups_; ++group) {
-        for (std::int64_t column = 0; column < width_; column += kernel_.width) {
-          const float* const from = given + (group * width_ + column) * depth_ * taps_;
-          for (std::int64_t tap = 0; tap < taps_; ++tap, to += depth_ * kernel_.width) {
-            kernel_.pack(from + tap, taps_, depth_ * taps_, depth_, std::min(kernel_.width, width_ - column), to);
-          }
-        }
-      }
-      return buffer;
-    });
+  template <std::int64_t channels>
+  static void interleave(const float* from, std::int64_t plane, std::int64_t length, float* to) {
+    for (std::int64_t i = 0; i < length; ++i, to += channels) {
+      for (std::int64_t channel = 0; channel < channels; ++channel) to[channel] = from[channel * plane + i];
+    }
   }
 
   void run_part(const Launch& launch, std::int64_t part) const {
@@ -224,39 +215,57 @@ class PanelConvolution final : public Kernel {
     const Line &outer = lines_.line[0], &down = lines_.line[1], &across = lines_.line[2];
     const bool joined = padded_bytes_ != 0;
     const std::int64_t length = joined ? line_length_ : across.extent;
-    const std::int64_t window = joined ? 1 : across.window;
     x += tile.image * outer.extent * down.extent * length * channels_ + tile.group * (joined ? 0 : depth_);
+    if (in_order_) {
+      x += tile.first * channels_;
+      for (std::int64_t i = 0; i < tile.count; ++i) table[i] = x + i * channels_;
+      return;
+    }
     std::int64_t column = tile.first % across.count, line = tile.first / across.count % down.count;
     std::int64_t plane = tile.first / across.count / down.count;
-    for (std::int64_t i = 0; i < tile.count; ++i) {
-      const float** entry = table + i;
+    for (std::int64_t i = 0; i < tile.count;) {
+      // Results of one line, whose rows lie equally far apart.
+      const std::int64_t count = std::min(tile.count - i, across.count - column);
       const std::int64_t z0 = outer.place(plane, 0), y0 = down.place(line, 0);
       const std::int64_t x0 = joined ? column * across.stride : across.place(column, 0);
-      if (outer.holds(z0) && down.holds(y0) && (joined || across.holds(x0))) {
+      const bool whole = joined || (across.holds(x0) && across.holds(across.place(column + count - 1, 0)));
+      if (whole && outer.holds(z0) && down.holds(y0)) {
         const float* const first = x + ((z0 * down.extent + y0) * length + x0) * channels_;
+        const float** entry = table + i;
         for (const std::int64_t place : places_) {
-          *entry = first + place;
+          for (std::int64_t j = 0; j < count; ++j) entry[j] = first + place + j * across.stride * channels_;
           entry += tile.count;
         }
       } else {
-        for (std::int64_t a = 0; a < outer.window; ++a) {
-          const std::int64_t z = outer.place(plane, a);
-          for (std::int64_t b = 0; b < down.window; ++b) {
-            const std::int64_t y = down.place(line, b);
-            const bool inside = z >= 0 && z < outer.extent && y >= 0 && y < down.extent;
-            const float* const row = inside ? x + (z * down.extent + y) * length * channels_ : nullptr;
-            for (std::int64_t c = 0; c < window; ++c, entry += tile.count) {
-              const std::int64_t at = joined ? column * across.stride : across.place(column, c);
-              *entry = inside && at >= 0 && at < length ? row + at * channels_ : zeros_.data();
-            }
-          }
-        }
+        for (std::int64_t j = 0; j < count; ++j) fill_window(x, {plane, line, column + j}, tile.count, table + i + j);
       }
-      if (++column < across.count) continue;
+      i += count;
       column = 0;
       if (++line < down.count) continue;
       line = 0;
       ++plane;
+    }
+  }
+
+  // The rows of one result, whose window may reach into the padding, `step` entries apart.
+  struct Result {
+    std::int64_t plane, line, column;
+  };
+  void fill_window(const float* x, const Result& result, std::int64_t step, const float** entry) const {
+    const Line &outer = lines_.line[0], &down = lines_.line[1], &across = lines_.line[2];
+    const bool joined = padded_bytes_ != 0;
+    const std::int64_t length = joined ? line_length_ : across.extent;
+    for (std::int64_t a = 0; a < outer.window; ++a) {
+      const std::int64_t z = outer.place(result.plane, a);
+      for (std::int64_t b = 0; b < down.window; ++b) {
+        const std::int64_t y = down.place(result.line, b);
+        const bool inside = z >= 0 && z < outer.extent && y >= 0 && y < down.extent;
+        const float* const row = inside ? x + (z * down.extent + y) * length * channels_ : nullptr;
+        for (std::int64_t c = 0; c < (joined ? 1 : across.window); ++c, entry += step) {
+          const std::int64_t at = joined ? result.column * across.stride : across.place(result.column, c);
+          *entry = inside && at >= 0 && at < length ? row + at * channels_ : zeros_.data();
+        }
+      }
     }
   }
 
@@ -298,6 +307,7 @@ class PanelConvolution final : public Kernel {
   std::int64_t taps_ = 0, pixels_ = 0;
   std::int64_t rows_ = 0;             // of a tile
   std::vector<std::int64_t> places_;  // per tap, in floats
+  bool in_order_ = false;             // each place of the image is the window of the result there
   bool planes_ = false;               // of the image: its channels do not lie innermost
   std::int64_t pixel_parts_ = 1, panel_parts_ = 1;
   bool weights_stay_ = true;

@@ -1,4 +1,5 @@
-// A convolution or product and what is done to each element of its result, as one node.
+// A convolution or product and what is done to each element of its result, as one node, and convolutions behind each
+// other as one.
 #pragma once
 
 #include "engine/graph/graph.h"
@@ -9,7 +10,10 @@ namespace ml {
 // the body's first inputs in order; all others are element-wise or activations, one after the other on its result,
 // beside constants and the rest of the inputs; its one output has the contraction's type.
 
-// The contraction of such a body, null when it is none.
+// fused_convolutions(x, operands...) -> y. BodyAttributes: each node of the body is a convolution, by itself or as a
+// fused_contraction, and takes the one before as its image; its one output is the last.
+
+// The contraction of a fused_contraction's body, null when it is none.
 const Node* contraction_of(const Graph& body);
 
 }  // namespace ml

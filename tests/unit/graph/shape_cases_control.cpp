@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "engine/graph/build_nn.h"
 #include "tests/unit/graph/bodies.h"
 #include "tests/unit/graph/shape_cases.h"
 
@@ -35,6 +36,8 @@ GraphPtr doubling() {
 GraphPtr accumulating() {
   return body("f32[3] f32[3] f32[3]", [](Vars x) -> Results { return {x[0] + x[1] * x[2], x[1] * x[1]}; });
 }
+
+Var plain_convolution(Var x, Var weights) { return convolution(x, weights, Var{}, Windows::unit(2)); }
 
 const ShapeCase kControl[] = {
     {"call",
@@ -205,6 +208,52 @@ const ShapeCase kControl[] = {
        return fused_contraction(larger, x);
      },
      "! fused_contraction: its result is f32[5, 2, 4], the contraction's f32[2, 4]"},
+    {"fused_convolutions",
+     [](Graph& g) {
+       const GraphPtr both = body("f32[1, 2, 5, 6] f32[4, 2, 1, 1] f32[4, 1, 3, 3]", [](Vars x) -> Results {
+         return {convolution(plain_convolution(x[0], x[1]), x[2], Var{}, Windows::unit(2), 4)};
+       });
+       const Var x[] = {in(g, "f32[1, 2, 5, 6]"), in(g, "f32[4, 2, 1, 1]"), in(g, "f32[4, 1, 3, 3]")};
+       return fused_convolutions(both, x);
+     },
+     "f32[1, 4, 3, 4]"},
+    {"fused_convolutions of one",
+     [](Graph& g) {
+       const GraphPtr one = body("f32[1, 2, 5, 6] f32[4, 2, 1, 1] f32[4]",
+                                 [](Vars x) -> Results { return {convolution(x[0], x[1], x[2], Windows::unit(2))}; });
+       const Var x[] = {in(g, "f32[1, 2, 5, 6]"), in(g, "f32[4, 2, 1, 1]"), in(g, "f32[4]")};
+       return fused_convolutions(one, x);
+     },
+     "! fused_convolutions: its body has 1 nodes, wanted 2 convolutions or more"},
+    {"fused_convolutions with something else in it",
+     [](Graph& g) {
+       const GraphPtr other = body("f32[1, 2, 5, 6] f32[2, 2, 1, 1] f32[2, 2, 1, 1]", [](Vars x) -> Results {
+         return {plain_convolution(exp(plain_convolution(x[0], x[1])), x[2])};
+       });
+       const Var x[] = {in(g, "f32[1, 2, 5, 6]"), in(g, "f32[2, 2, 1, 1]"), in(g, "f32[2, 2, 1, 1]")};
+       return fused_convolutions(other, x);
+     },
+     "! fused_convolutions: its body cannot hold exp"},
+    {"fused_convolutions beside each other",
+     [](Graph& g) {
+       const GraphPtr beside = body("f32[1, 2, 5, 6] f32[2, 2, 1, 1] f32[2, 2, 1, 1]", [](Vars x) -> Results {
+         (void)plain_convolution(x[0], x[1]);
+         return {plain_convolution(x[0], x[2])};
+       });
+       const Var x[] = {in(g, "f32[1, 2, 5, 6]"), in(g, "f32[2, 2, 1, 1]"), in(g, "f32[2, 2, 1, 1]")};
+       return fused_convolutions(beside, x);
+     },
+     "! fused_convolutions: node 1 of its body does not take the one before as its image"},
+    {"fused_convolutions that answer the first as well",
+     [](Graph& g) {
+       const GraphPtr two = body("f32[1, 2, 5, 6] f32[2, 2, 1, 1] f32[2, 2, 1, 1]", [](Vars x) -> Results {
+         const Var first = plain_convolution(x[0], x[1]);
+         return {first, plain_convolution(first, x[2])};
+       });
+       const Var x[] = {in(g, "f32[1, 2, 5, 6]"), in(g, "f32[2, 2, 1, 1]"), in(g, "f32[2, 2, 1, 1]")};
+       return fused_convolutions(two, x);
+     },
+     "! fused_convolutions: its body does not answer its last convolution alone"},
 };
 
 }  // namespace
