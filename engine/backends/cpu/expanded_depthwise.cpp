@@ -21,7 +21,7 @@ namespace {
 constexpr std::int64_t kFloatBytes = sizeof(float);
 // Of an expanded image that would leave the second-level cache before its windows come.
 constexpr std::int64_t kFarBytes = 512 * 1024;
-constexpr std::int64_t kRingBytes = 44 * 1024;
+constexpr std::int64_t kRingBytes = 32 * 1024;
 constexpr std::int64_t kMostLines = 8;  // of results at once
 // Where an image is cut some lines are expanded on both sides: at most one of so many.
 constexpr std::int64_t kLinesPerExtra = 10;
@@ -113,6 +113,7 @@ class ExpandedDepthwise final : public Kernel {
     // Twice expanded are those lines that windows on both sides of a cut read.
     const std::int64_t shared = std::max<std::int64_t>(down_.window - down_.stride, 1);
     line_parts_ = std::min({1 + down_.extent / (kLinesPerExtra * shared), kMostLineParts, down_.count});
+    if (line_parts_ > 1) line_parts_ -= line_parts_ % 2;
   }
 
   // Where the weights of the windows are among the request's inputs.

@@ -24,6 +24,8 @@ constexpr std::int64_t kPictureChannels = 4;
 constexpr std::int64_t kCacheBytes = 1024 * 1024;  // of weights that stay in the second-level cache
 constexpr std::int64_t kNearBytes = 160 * 1024;    // of weights that are fetched from there fast enough
 constexpr std::int64_t kFewTiles = 48;             // of an image that passes by for each panel of others
+constexpr std::int64_t kTwiceBytes = 512 * 1024;   // of weights that both halves of an image go through
+constexpr std::int64_t kTilesOfHalves = 16;        // of an image whose halves are large enough for that
 constexpr std::int64_t kMostRows = 16;             // of any panel kernel
 constexpr std::int64_t kChunkBytes = 512 * 1024;   // of weights that are used by one tile after the other
 constexpr std::int64_t kLineFloats = 16;           // of a cache line
@@ -64,13 +66,17 @@ class PanelConvolution final : public Kernel {
                   return line.window == 1 && line.stride == 1 && line.pad == 0 && line.extent == line.count;
                 });
     const std::int64_t tiles = (pixels_ + kernel_.rows - 1) / kernel_.rows;
-    const std::int64_t wanted = part_count(request.flops(), kFlopsPerPart * 2, 64);
-    pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, std::max<std::int64_t>(tiles / 4, 1));
-    panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
     const std::int64_t weight_bytes =
         taps_ * depth_ * kernel_.width * panels_ * static_cast<std::int64_t>(sizeof(float));
     // Either all weights pass by for each tile, or all tiles for each panel.
     weights_stay_ = weight_bytes <= kNearBytes || (weight_bytes <= kCacheBytes && (panels_ == 1 || tiles > kFewTiles));
+    // Each part of the pixels goes through all weights, or they are read once for all pixels.
+    const bool twice = !weights_stay_ && weight_bytes <= kTwiceBytes && tiles >= kTilesOfHalves;
+    pixels_first_ = weights_stay_ || twice;
+    const std::int64_t wanted = part_count(request.flops(), kFlopsPerPart * 2, 64);
+    const std::int64_t most = twice ? 2 : std::max<std::int64_t>(tiles / 4, 1);
+    pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, most);
+    panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
     rows_ = weights_stay_ ? kernel_.rows_for(width_ - (panels_ - 1) * kernel_.width) : kernel_.rows;
     chunks_ = std::clamp<std::int64_t>(weight_bytes / panels_ / kChunkBytes + 1, 1, taps_);
     // Sums that wait for further taps stand where the result will.
@@ -183,9 +189,9 @@ class PanelConvolution final : public Kernel {
     auto* const table = reinterpret_cast<const float**>(launch.tables + static_cast<std::size_t>(part) * table_bytes_);
     // Parts behind each other share what is larger: the pixels' channels, or weights that are on their way through.
     const std::int64_t both = panel_parts_ * pixel_parts_, index = part % both;
-    const Range panels = range_of(panels_, panel_parts_, weights_stay_ ? index % panel_parts_ : index / pixel_parts_);
+    const Range panels = range_of(panels_, panel_parts_, pixels_first_ ? index % panel_parts_ : index / pixel_parts_);
     const Range pixels =
-        range_of(pixels_, pixel_parts_, weights_stay_ ? index / panel_parts_ : index % pixel_parts_, rows_);
+        range_of(pixels_, pixel_parts_, pixels_first_ ? index / panel_parts_ : index % pixel_parts_, rows_);
     part /= both;
     const std::int64_t group = part % groups_, image = part / groups_;
     const auto tile_at = [&](std::int64_t pixel) {
@@ -204,7 +210,7 @@ class PanelConvolution final : public Kernel {
         for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
           const Range taps = range_of(taps_, chunks_, chunk);
           for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_)
-            run_tile(launch, tile_at(pixel), panel, table, taps, pixel / rows_);
+            run_tile(launch, tile_at(pixel), panel, table, taps, (pixel - (pixels_first_ ? pixels.begin : 0)) / rows_);
         }
       }
     }
@@ -310,7 +316,7 @@ class PanelConvolution final : public Kernel {
   bool in_order_ = false;             // each place of the image is the window of the result there
   bool planes_ = false;               // of the image: its channels do not lie innermost
   std::int64_t pixel_parts_ = 1, panel_parts_ = 1;
-  bool weights_stay_ = true;
+  bool weights_stay_ = true, pixels_first_ = true;
   std::int64_t chunks_ = 1;       // of a panel's taps, where the weights don't stay
   std::int64_t line_length_ = 0;  // with padding, where taps are joined
   std::size_t padded_bytes_ = 0, table_bytes_ = 0;

@@ -75,6 +75,7 @@ const Product kProducts[] = {
     {"panel_convolution", {1, 20, 13, 11}, {24, 20, 1, 1}},   // tiles of more rows, for few columns
     {"panel_convolution", {1, 20, 9, 7}, {90, 20, 1, 1}},     // and for few columns behind many
     {"panel_convolution", {1, 300, 5, 4}, {300, 300, 3, 3}},  // sums that wait for further taps
+    {"panel_convolution", {1, 96, 14, 14}, {576, 96, 1, 1}},  // halves of the image that go through all weights
     {"winograd_convolution", {1, 40, 26, 25}, {36, 40, 3, 3}, 1, 32},
     {"depthwise_convolution", {1, 67, 13, 12}, {67, 1, 3, 3}, 67},
 };
