@@ -89,7 +89,11 @@ constexpr std::int64_t kMostRuns = 64;
 // Lives on the caller's stack; in the list until the caller finds no part that nobody has taken.
 struct ThreadPool::Job {
   Job(Call to_call, void* with, std::int64_t parts, std::int64_t threads)
-      : call(to_call), context(with), runs(std::min(threads, kMostRuns)), pending(parts) {
+      : call(to_call),
+        context(with),
+        runs(std::min(threads, kMostRuns)),
+        slot_per_thread(threads <= parts),
+        pending(parts) {
     std::int64_t begin = 0;
     for (std::int64_t i = 0; i < runs; ++i) {
       run[i].next.store(begin, std::memory_order_relaxed);
@@ -108,7 +112,7 @@ struct ThreadPool::Job {
       for (;; ++taken) {
         const std::int64_t part = from.next.fetch_add(1, std::memory_order_relaxed);
         if (part >= from.end) break;
-        call(context, part);
+        call(context, part, slot_per_thread ? home : part);
       }
     }
     return taken;
@@ -117,8 +121,9 @@ struct ThreadPool::Job {
   Call call;
   void* context;
   std::int64_t runs;
-  std::atomic<std::int64_t>
-      pending;  // parts that haven't run, and workers inside: at 0 no worker touches the job again
+  bool slot_per_thread;
+  // Parts that haven't run, and workers inside: at 0 no worker touches the job again.
+  std::atomic<std::int64_t> pending;
   Job* next = nullptr;
   Run run[kMostRuns];
 };

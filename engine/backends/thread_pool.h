@@ -34,20 +34,28 @@ class ThreadPool {
 
   // Calls fn(part) for every part in [0, parts) and returns when all have run. The caller works too; one part runs
   // inline. No allocation. Several threads may call at once, and fn may call again. fn must not throw.
+  //
+  // fn(part, slot) is also told a number in [0, parts) that no other part of the call has while it runs: which piece of
+  // the scratch memory to use. No more of them are in use than there are threads, so that the memory stays in caches.
   template <class F>
   void parallel_for(std::int64_t parts, F&& fn) {
-    if (parts <= 1 || workers_.empty()) {
-      for (std::int64_t part = 0; part < parts; ++part) fn(part);
-      return;
-    }
     using Function = std::remove_reference_t<F>;
-    run(
-        parts, [](void* context, std::int64_t part) { (*static_cast<Function*>(context))(part); },
-        const_cast<std::remove_const_t<Function>*>(&fn));
+    const Call call = [](void* context, std::int64_t part, std::int64_t slot) {
+      if constexpr (std::is_invocable_v<Function&, std::int64_t, std::int64_t>)
+        (*static_cast<Function*>(context))(part, slot);
+      else
+        (*static_cast<Function*>(context))(part);
+    };
+    void* const context = const_cast<std::remove_const_t<Function>*>(&fn);
+    if (parts <= 1 || workers_.empty()) {
+      for (std::int64_t part = 0; part < parts; ++part) call(context, part, 0);
+    } else {
+      run(parts, call, context);
+    }
   }
 
  private:
-  using Call = void (*)(void* context, std::int64_t part);
+  using Call = void (*)(void* context, std::int64_t part, std::int64_t slot);
 
   struct Job;
 

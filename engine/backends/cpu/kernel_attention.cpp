@@ -436,8 +436,8 @@ std::unique_ptr<Kernel> compile_rows(const AttentionShape& shape) {
   return make_kernel(
       [=](CpuStream& stream, Spans inputs, Spans outputs, std::byte* memory) {
         const AttentionOperands operands = operands_of(shape, inputs, outputs);
-        stream.pool().parallel_for(parts, [&](std::int64_t part) {
-          auto* const own = reinterpret_cast<float*>(memory + static_cast<std::size_t>(part) * scratch);
+        stream.pool().parallel_for(parts, [&](std::int64_t part, std::int64_t slot) {
+          auto* const own = reinterpret_cast<float*>(memory + static_cast<std::size_t>(slot) * scratch);
           const Range range = range_of(tasks, parts, part);
           for (std::int64_t task = range.begin; task < range.end; ++task) {
             const std::int64_t first = task % blocks * height, group = task / blocks;
@@ -462,8 +462,8 @@ std::unique_ptr<Kernel> compile_few(const AttentionShape& shape) {
   const auto run = [=](CpuStream& stream, Spans inputs, Spans outputs, std::byte* memory) {
     const AttentionOperands operands = operands_of(shape, inputs, outputs);
     auto* const partials = reinterpret_cast<float*>(memory);
-    stream.pool().parallel_for(parts, [&](std::int64_t part) {
-      auto* const mine = reinterpret_cast<float*>(memory + scratch + static_cast<std::size_t>(part) * own);
+    stream.pool().parallel_for(parts, [&](std::int64_t part, std::int64_t slot) {
+      auto* const mine = reinterpret_cast<float*>(memory + scratch + static_cast<std::size_t>(slot) * own);
       const Range range = range_of(heads * runs, parts, part);
       for (std::int64_t task = range.begin; task < range.end; ++task) {
         const std::int64_t group = task / runs;

@@ -62,8 +62,8 @@ class WinogradConvolution final : public Kernel {
     const auto* const x = data_of<float>(inputs[0]);
     auto* const y = data_of<float>(outputs[0]);
     const KeptEpilogue::Launch epilogue = epilogue_.launch(inputs, outputs);
-    cpu_stream(stream).pool().parallel_for(parts_, [&](std::int64_t part) {
-      std::byte* const memory = data_of(scratch) + static_cast<std::size_t>(part) * (image_bytes() + result_bytes());
+    cpu_stream(stream).pool().parallel_for(parts_, [&](std::int64_t part, std::int64_t slot) {
+      std::byte* const memory = data_of(scratch) + static_cast<std::size_t>(slot) * (image_bytes() + result_bytes());
       auto* const image = reinterpret_cast<float*>(memory);
       auto* const sums = reinterpret_cast<float*>(memory + image_bytes());
       const Range tiles = range_of(tiles_, parts_, part, panel_.rows);

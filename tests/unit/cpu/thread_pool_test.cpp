@@ -72,6 +72,31 @@ TEST(ThreadPool, BeginsWithThePartsOfTheCallBefore) {
   }
 }
 
+// Parts that run at once have different slots, and there are no more of them than threads or parts.
+TEST(ThreadPool, GivesEachRunningPartASlotOfItsOwn) {
+  for (const int threads : {1, 2, 3}) {
+    for (const std::int64_t parts : {1, 2, 3, 50}) {
+      ThreadPool pool(threads);
+      std::vector<std::atomic<int>> inside(static_cast<std::size_t>(parts)), ran(static_cast<std::size_t>(parts));
+      std::atomic<std::int64_t> highest = 0;
+      for (int round = 0; round < 100; ++round) {
+        pool.parallel_for(parts, [&](std::int64_t part, std::int64_t slot) {
+          ASSERT_LT(slot, parts);
+          auto& mine = inside[static_cast<std::size_t>(slot)];
+          EXPECT_EQ(mine++, 0) << "slot " << slot;
+          std::int64_t before = highest.load();
+          while (before < slot && !highest.compare_exchange_weak(before, slot)) {
+          }
+          ++ran[static_cast<std::size_t>(part)];
+          --mine;
+        });
+      }
+      if (threads <= parts) EXPECT_LT(highest, threads);
+      for (const auto& count : ran) EXPECT_EQ(count, 100) << threads << " threads, " << parts << " parts";
+    }
+  }
+}
+
 TEST(ThreadPool, TakesCallsFromSeveralThreadsAndFromParts) {
   ThreadPool pool(3);
   std::array<std::atomic<std::int64_t>, 4> sums{};
