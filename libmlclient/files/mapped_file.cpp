@@ -47,7 +47,10 @@ void MappedFile::map(int fd) {
     throw Error(Code::io, "'" + path_ + "' cannot be read: " +
                               (error == EINVAL ? "it is no regular file" : std::strerror(error)));
   }
-  if (base_ != nullptr) madvise(base_, size_, MADV_DONTFORK);
+  if (base_ == nullptr) return;
+  madvise(base_, size_, MADV_DONTFORK);
+  // Read from disk in huge pages, and mapped in them, where the file system has them. Advice: nothing depends on it.
+  madvise(base_, size_, MADV_HUGEPAGE);
 }
 
 MappedFile::~MappedFile() {

@@ -1,7 +1,9 @@
 #include "engine/backends/cpu/cpu_device.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -18,6 +20,25 @@ namespace {
 
 // From here on memory comes as pages: zero without being touched, and huge where the system has them.
 constexpr std::size_t kPages = 1u << 20;
+constexpr std::size_t kHugePage = 2u << 20;
+
+// Null when there is none. Begins where a huge page may, which the system sees to for whole ones only; the end is no
+// larger than it has to be.
+void* map_pages(std::size_t size) {
+  const std::size_t spare = size < kHugePage ? 0 : kHugePage;
+  void* const mapped = mmap(nullptr, size + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* const first = static_cast<std::byte*>(mapped);
+  if (spare == 0) return first;
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t before = -reinterpret_cast<std::uintptr_t>(first) % kHugePage;
+  std::byte* const begin = first + before;
+  const std::size_t whole = (size + page - 1) / page * page;
+  if (before != 0) munmap(first, before);
+  if (before + whole < size + spare) munmap(begin + whole, size + spare - before - whole);
+  madvise(begin, size, MADV_HUGEPAGE);  // advice: nothing depends on it
+  return begin;
+}
 
 class DoneFence final : public Fence {
  public:
@@ -30,6 +51,7 @@ class DoneFence final : public Fence {
 using Family = std::span<const Implementation> (*)();
 constexpr Family kFamilies[] = {
     loop_implementations,
+    few_rows_matmul_implementations,
     panel_matmul_implementations,
     dnnl_matmul_implementations,
     loop_matmul_implementations,
@@ -85,10 +107,8 @@ class CpuDevice final : public Device {
 
 CpuBuffer::CpuBuffer(std::size_t size) : Buffer(size) {
   if (size >= kPages) {
-    void* const pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages != MAP_FAILED) {
-      madvise(pages, size, MADV_HUGEPAGE);  // advice: nothing depends on it
-      data_ = static_cast<std::byte*>(pages);
+    data_ = static_cast<std::byte*>(map_pages(size));
+    if (data_ != nullptr) {
       owned_ = Owned::pages;
       return;
     }

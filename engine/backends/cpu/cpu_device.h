@@ -91,6 +91,7 @@ std::unique_ptr<Kernel> make_kernel(Run run, std::size_t scratch = 0, ConstantUs
 
 // The rows of the cpu's table, family by family; within an op the order is that of preference.
 std::span<const Implementation> loop_implementations();
+std::span<const Implementation> few_rows_matmul_implementations();
 std::span<const Implementation> panel_matmul_implementations();
 std::span<const Implementation> winograd_convolution_implementations();
 std::span<const Implementation> panel_convolution_implementations();

@@ -47,6 +47,26 @@ TEST_F(Models, RunAsTheModuleTheyWereTracedFrom) {
   }
 }
 
+// What the kernel was told of the mapping of a file: the flags of its line in smaps.
+std::string mapping_flags(const std::string& path) {
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.ends_with(path)) inside = true;
+    if (inside && line.starts_with("VmFlags:")) return line;
+  }
+  return {};
+}
+
+TEST_F(Models, AreMappedInHugePagesWhereThereAreSome) {
+  nn::Sequential net = network();
+  traced(net).save(path("mapped"));
+  const Model loaded = Model::load(path("mapped"));
+  const std::string flags = mapping_flags(path("mapped"));
+  ASSERT_NE(flags, "");
+  EXPECT_EQ(flags.find(" hg") != std::string::npos, fs::exists("/sys/kernel/mm/transparent_hugepage")) << flags;
+}
+
 TEST_F(Models, ComeBackFromAFile) {
   nn::Sequential net = network();
   const Model model = traced(net);

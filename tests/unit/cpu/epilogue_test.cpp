@@ -68,6 +68,8 @@ struct Product {
   double ulps = 4;  // of the sum of the products' magnitudes, as in convolution_test.cpp
 };
 const Product kProducts[] = {
+    {"few_rows_matmul", {2, 310}, {310, 230}},
+    {"few_rows_matmul", {2, 3, 260}, {260, 270}},
     {"panel_matmul", {17, 40}, {40, 150}},
     {"panel_matmul", {2, 5, 33}, {33, 70}},
     {"panel_matmul", {60, 2300}, {2300, 70}},  // rows that are cut: sums that wait for further pieces
