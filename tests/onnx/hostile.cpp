@@ -168,8 +168,14 @@ class Mutator {
       case 0: {
         const auto tables = onnx::operator_tables();
         const auto table = tables[below(tables.size())]();
-        if (!table.empty()) node.set_op_type(std::string(table[below(table.size())].type));
-        return;
+        if (table.empty()) return;
+        const onnx::Operator& row = table[below(table.size())];
+        node.set_op_type(std::string(row.type));
+        if (node.domain() == row.domain) return;
+        node.set_domain(std::string(row.domain));
+        pb::OperatorSet& set = *model_.add_opset_import();
+        set.set_domain(node.domain());
+        return set.set_version(row.domain.empty() ? onnx::kLatestOpset : row.until);
       }
       case 1:
         if (node.input_size() > 0) node.set_input(some(node.input_size()), name());

@@ -210,9 +210,9 @@ std::string import_twice(const fs::path& folder, const fs::path& out) {
   const std::string name = folder.filename().string();
   bool is_written = false;
   try {
-    const fs::path model = folder / "model.onnx", again = out / (name + ".onnx");
-    const Graph graph = import_file(model);
-    write_file(again, exported(graph, {.opset = opset_of(model)}));
+    const fs::path again = out / (name + ".onnx");
+    const Graph graph = Test(folder, 0).import();
+    write_file(again, exported(graph, {.opset = opset_of(folder / "model.onnx")}));
     is_written = true;
     const passes::Evaluate evaluate = runtime::reference_evaluate();
     const std::string before = canonical(graph, evaluate), after = canonical(import_file(again), evaluate);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/formats/onnx/rows.h"
 #include "engine/formats/onnx/tensor.h"
@@ -37,6 +38,14 @@ int ir_version_of(int opset) {
                        : 13;
 }
 
+constexpr int kFunctionsIrVersion = 8;
+
+void add_version(google::protobuf::RepeatedPtrField<pb::OperatorSet>& sets, std::string_view domain, int version) {
+  pb::OperatorSet& set = *sets.Add();
+  set.set_domain(std::string(domain));
+  set.set_version(version);
+}
+
 void write_text(const Sink& sink, const std::string& text) { sink(std::as_bytes(std::span(text))); }
 
 }  // namespace
@@ -48,7 +57,7 @@ void export_model(const Graph& source, const Sink& sink, const ExportOptions& op
   model.set_producer_name("mlaccel");
   pb::Graph& proto = *model.mutable_graph();
   proto.set_name(graph.name);
-  ModelParts parts;
+  ModelParts parts{.proto = model};
   const Interface names = interface_of(graph, parts.taken);
   Writer writer(graph, proto, parts, names.inputs);
   for (const GraphInput& input : graph.inputs())
@@ -64,8 +73,10 @@ void export_model(const Graph& source, const Sink& sink, const ExportOptions& op
     if (writer.name(value) != names.outputs[i]) writer.add("Identity", {writer.name(value)}, {}, names.outputs[i]);
   }
   const int opset = std::max({options.opset, opset_of_types(graph), parts.opset});
-  model.set_ir_version(ir_version_of(opset));
-  model.add_opset_import()->set_version(opset);
+  model.set_ir_version(std::max(ir_version_of(opset), parts.functions.empty() ? 0 : kFunctionsIrVersion));
+  add_version(*model.mutable_opset_import(), {}, opset);
+  if (!parts.functions.empty()) add_version(*model.mutable_opset_import(), kRowDomain, 1);
+  for (pb::Function& function : *model.mutable_functions()) add_version(*function.mutable_opset_import(), {}, opset);
   write_text(sink, model.SerializeAsString());
 
   // Repeated occurrences of the one field `graph` are merged by every reader, so large initializers can follow one by

@@ -58,6 +58,7 @@ const Operator* find_operator(std::string_view domain, std::string_view type, in
     }
     return all;
   }();
+  if (domain == kRowDomain) type = type.substr(0, type.find('.'));
   for (auto [at, end] = rows.equal_range(type); at != end; ++at) {
     const Operator& row = *at->second;
     if (row.domain == domain && row.since <= version && version <= row.until) return &row;

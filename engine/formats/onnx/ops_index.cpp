@@ -15,20 +15,23 @@ constexpr int kAny = kLatestOpset;
 Results gather_operator(Node n) { return {gather(n.in(0), n.in(1), n.integer("axis", 0))}; }
 Results gather_elements_operator(Node n) { return {gather_elements(n.in(0), n.in(1), n.integer("axis", 0))}; }
 
-Reduction reduction_of(Node n) {
+Reduction reduction_of(Node n, bool has_extrema = true) {
   const std::string reduction = n.text("reduction", "none");
   if (reduction == "none") return Reduction::set;
   if (reduction == "add") return Reduction::add;
   if (reduction == "mul") return Reduction::mul;
-  if (reduction == "max" && n.version() >= 18) return Reduction::max;
-  if (reduction == "min" && n.version() >= 18) return Reduction::min;
+  if (reduction == "max" && has_extrema) return Reduction::max;
+  if (reduction == "min" && has_extrema) return Reduction::min;
   n.invalid("reduction '" + reduction + "'");
 }
+Results scatter_row(Node n) { return {scatter(n.in(0), n.in(1), n.in(2), n.integer("axis", 0), reduction_of(n))}; }
 
 // Scatter is the name that ScatterElements had before operator set 11.
 Results scatter_elements_operator(Node n) {
-  return {scatter_elements(n.in(0), n.in(1), n.in(2), n.integer("axis", 0), reduction_of(n))};
+  return {scatter_elements(n.in(0), n.in(1), n.in(2), n.integer("axis", 0), reduction_of(n, n.version() >= 18))};
 }
+
+Results transpose_by_row(Node n) { return {transpose_by(n.in(0), n.in(1))}; }
 
 // Tuples of indices, the last dimension of `indices`, as places in the dimensions of x from `first` on, seen as one of
 // `places` elements. A tuple with an index that is out of range is one itself, whatever the others are.
@@ -96,7 +99,8 @@ Results scatter_nd(Node n) {
   if (updates.rank() != count + x.rank() - depth)
     n.invalid("updates " + updates.shape().str() + " of " + x.shape().str() + " at " + indices.shape().str());
   const Var index = n.settled(reshape(at.index, Shape{kUnknown}));
-  const Var rows = scatter(joined(n, x, 0, depth), index, joined(n, updates, 0, count), 0, reduction_of(n));
+  const Var rows =
+      scatter(joined(n, x, 0, depth), index, joined(n, updates, 0, count), 0, reduction_of(n, n.version() >= 18));
   return {shaped(n, rows, extents_of(x))};
 }
 
@@ -166,6 +170,8 @@ constexpr Operator kOperators[] = {
     {"ScatterND", 11, kAny, scatter_nd},
     {"TensorScatter", 24, kAny, tensor_scatter},
     {"TopK", 1, kAny, top_k_operator},
+    {"scatter", 1, 1, scatter_row, kRowDomain},
+    {"transpose_by", 1, 1, transpose_by_row, kRowDomain},
 };
 
 }  // namespace

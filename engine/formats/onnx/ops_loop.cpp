@@ -140,21 +140,28 @@ class Loop {
   }
 
   // A scan of `length` turns, or of as many as the scalar `count` says: then over that many elements that the body
-  // doesn't look at.
+  // doesn't look at. A body that doesn't look at the turn's number has none.
   Values scanned(const Turn& turn, std::int64_t length, Var count) const {
     Graph& inside = turn.target->graph;
-    std::vector<Var> results{Var{&inside, inside.inputs()[0].value} + 1.0};
+    const Var number{&inside, inside.inputs()[0].value};
     const std::vector<Var> answered = leaves_of(turn.results);
+    const bool is_read = use_counts(inside)[number.id] > 0 || std::ranges::count(answered, number.id, &Var::id) > 0;
+    const std::size_t uncounted = carried() > 0 && !is_read ? 1 : 0;
+    std::vector<Var> results, state, over;
+    if (uncounted == 0) {
+      results.push_back(number + 1.0);
+      state.push_back(number_of(graph(), 0));
+    }
     results.insert(results.end(), answered.begin() + 1, answered.end());
     const ImportedBody body = finish(*turn.target, results);
     const std::vector<Var> captured = captured_by(std::array{&body});
-    std::vector<Var> state{number_of(graph(), 0)}, over;
     const std::vector<Var> values = initial_tensors();
     state.insert(state.end(), values.begin(), values.end());
     if (count) over.push_back(n_.settled(expand_to(scalar(graph(), DType::boolean, 0), reshape(count, Shape{1}))));
     const std::vector<TensorType> ignored(over.size(), TensorType{DType::boolean, {}});
-    const std::vector<Var> all = scan(close(body, captured, ignored), state, over, captured, {.length = length});
-    return {all.begin() + 1, all.end()};
+    const std::vector<Var> all =
+        scan(close(body, captured, ignored, uncounted), state, over, captured, {.length = length});
+    return {all.end() - static_cast<std::ptrdiff_t>(carried() + stacked()), all.end()};
   }
 
   // A `while` over: turn's number, what is carried, whether to go on, one buffer for each stacked output.

@@ -216,6 +216,8 @@ constexpr Operator kOperators[] = {
     {"ThresholdedRelu", 10, kAny, thresholded_relu},
     {"Where", 9, kAny, where},
     {"Xor", 7, kAny, binary<logical_xor>},
+    {"expm1", 1, 1, unary<expm1>, kRowDomain},
+    {"log1p", 1, 1, unary<log1p>, kRowDomain},
 };
 
 }  // namespace

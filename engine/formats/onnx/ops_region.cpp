@@ -223,9 +223,15 @@ Results non_max_suppression_operator(Node n) {
   return {compacted(n, n.settled(concat(columns, 1)), reshaped(mask, {kUnknown}), reduce_sum(counts))};
 }
 
+Results non_max_suppression_row(Node n) {
+  const Suppression kept = non_max_suppression(n.in(0), n.in(1), n.in(2), n.in(3), n.integer("most", kUnknown));
+  return {kept.indices, kept.counts};
+}
+
 constexpr Operator kOperators[] = {
     {"NonMaxSuppression", 10, kAny, non_max_suppression_operator},
     {"RoiAlign", 10, kAny, roi_align},
+    {"non_max_suppression", 1, 1, non_max_suppression_row, kRowDomain},
 };
 
 }  // namespace

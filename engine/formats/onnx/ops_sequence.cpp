@@ -49,6 +49,7 @@ Var chosen(Node n, std::span<const Var> candidates, Var index) {
   }
   Var result = candidates.back();
   for (std::size_t i = candidates.size() - 1; i-- > 0;) {
+    if (candidates[i].id == result.id) continue;
     const std::vector<Var> both{candidates[i], result};
     const Var here = eq(index, static_cast<double>(i));
     result = if_else(here, answering(both[0].type(), both[1].type(), 0), answering(both[0].type(), both[1].type(), 1),

@@ -134,10 +134,16 @@ Results stft(Node n) {
   return {dft(frames, false, n.integer("onesided", 1) != 0)};
 }
 
+Results dft_row(Node n) { return {dft(n.in(0), n.integer("inverse", 0) != 0, n.integer("onesided", 0) != 0)}; }
+
 constexpr Operator kOperators[] = {
-    {"BlackmanWindow", 17, kAny, blackman_window},    {"DFT", 17, kAny, dft_operator},
-    {"HammingWindow", 17, kAny, hamming_window},      {"HannWindow", 17, kAny, hann_window},
-    {"MelWeightMatrix", 17, kAny, mel_weight_matrix}, {"STFT", 17, kAny, stft},
+    {"BlackmanWindow", 17, kAny, blackman_window},
+    {"DFT", 17, kAny, dft_operator},
+    {"HammingWindow", 17, kAny, hamming_window},
+    {"HannWindow", 17, kAny, hann_window},
+    {"MelWeightMatrix", 17, kAny, mel_weight_matrix},
+    {"STFT", 17, kAny, stft},
+    {"dft", 1, 1, dft_row, kRowDomain},
 };
 
 }  // namespace

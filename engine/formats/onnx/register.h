@@ -15,8 +15,9 @@ namespace ml::onnx {
 using ImportOperator = std::function<std::vector<Var>(const NodeContext& node)>;
 
 // Imports nodes of `type` in `domain` for models that declare a version from `since` to `until` of that domain, from
-// now on and in every thread of the process. Throws invalid_argument for a domain of ONNX's own (empty or ai.onnx...),
-// for a range that is none, and where an operator of that name and version is there already.
+// now on and in every thread of the process. Throws invalid_argument for a domain of ONNX's own (empty or ai.onnx...)
+// or of the engine's (kRowDomain), for a range that is none, and where an operator of that name and version is there
+// already.
 void register_operator(std::string domain, std::string type, int since, int until, ImportOperator import);
 
 // Null when there is none.

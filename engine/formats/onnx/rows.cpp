@@ -17,8 +17,8 @@
 namespace ml::onnx {
 
 const OpWriter* find_writer(const Graph& graph, const Node& node) {
-  for (const auto table :
-       std::array{quantized_writers, element_writers, structure_writers, recurrent_writers, control_writers}) {
+  for (const auto table : std::array{quantized_writers, function_writers, element_writers, structure_writers,
+                                     recurrent_writers, control_writers}) {
     for (const OpWriter& row : table()) {
       if (row.op == node.op->name && (row.accepts == nullptr || row.accepts(graph, node))) return &row;
     }

@@ -58,11 +58,12 @@ std::vector<Var> captured_by(std::span<const ImportedBody* const> bodies) {
   return all;
 }
 
-GraphPtr close(const ImportedBody& body, std::span<const Var> captured, std::span<const TensorType> ignored) {
+GraphPtr close(const ImportedBody& body, std::span<const Var> captured, std::span<const TensorType> ignored,
+               std::size_t unread) {
   auto closed = std::make_shared<Graph>();
   closed->name = body.graph.name;
-  std::vector<ValueId> values, outside;
-  for (std::size_t i = 0; i < body.arguments; ++i) {
+  std::vector<ValueId> values(unread, kNoValue), outside;
+  for (std::size_t i = unread; i < body.arguments; ++i) {
     const GraphInput& in = body.graph.inputs()[i];
     values.push_back(closed->add_input(in.name, body.graph.type(in.value)));
   }

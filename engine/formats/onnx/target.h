@@ -56,7 +56,9 @@ struct ImportedBody {
 ImportedBody finish(Target& target, std::span<const Var> results);
 // What the bodies of one node capture together, and one of them with an input for each of these.
 std::vector<Var> captured_by(std::span<const ImportedBody* const> bodies);
-// Inputs of types `ignored` stand between the arguments and the captured values.
-GraphPtr close(const ImportedBody& body, std::span<const Var> captured, std::span<const TensorType> ignored = {});
+// Inputs of types `ignored` stand between the arguments and the captured values; the first `unread` arguments are left
+// out.
+GraphPtr close(const ImportedBody& body, std::span<const Var> captured, std::span<const TensorType> ignored = {},
+               std::size_t unread = 0);
 
 }  // namespace ml::onnx

@@ -19,6 +19,7 @@ constexpr Since kSince[] = {
     {"BitwiseNot", "", 18},
     {"BitwiseOr", "", 18},
     {"BitwiseXor", "", 18},
+    {"DFT", "", 20},
     {"DequantizeLinear", "", 21},
     {"Gelu", "", 20},
     {"IsInf", "", 20},  // of all floats

@@ -113,15 +113,7 @@ const OpWriter kWriters[] = {
     {"abs", same<"Abs">},
     {"sign", same<"Sign">},
     {"exp", same<"Exp">},
-    {"expm1",
-     [](Writer& w, const Node& n, Names in, Names out) {
-       w.add("Sub", {w.add("Exp", in), w.number(input_dtype(w, n), 1)}, {}, out[0]);
-     }},
     {"log", same<"Log">},
-    {"log1p",
-     [](Writer& w, const Node& n, Names in, Names out) {
-       w.add("Log", {w.add("Add", {in[0], w.number(input_dtype(w, n), 1)})}, {}, out[0]);
-     }},
     {"sqrt", same<"Sqrt">},
     {"rsqrt",
      [](Writer& w, const Node&, Names in, Names out) { w.add("Reciprocal", {w.add("Sqrt", in)}, {}, out[0]); }},

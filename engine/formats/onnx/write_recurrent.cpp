@@ -60,7 +60,8 @@ std::string pick(Writer& w, DType dtype, std::int64_t directions, std::int64_t r
   return w.tensor(*make_constant(dtype, {directions, rows, directions * rows}, bytes));
 }
 
-std::string zeros(Writer& w, DType dtype, const Shape& shape) { return w.tensor(*make_splat(dtype, shape, 0)); }
+// Half a bias that changes nothing: adding 0 would, where the other half is -0.
+std::string zeros(Writer& w, DType dtype, const Shape& shape) { return w.tensor(*make_splat(dtype, shape, -0.0)); }
 std::string concat(Writer& w, const std::vector<std::string>& parts) {
   return w.add("Concat", parts, {{"axis", std::int64_t{1}}});
 }

@@ -175,33 +175,6 @@ void write_scatter(Writer& w, const Node& node, Names in, Names out) {
   w.add("ScatterElements", in, {{"axis", a.axis}, {"reduction", std::string(kNames[a.reduction])}}, out[0]);
 }
 
-// ScatterND writes along the first axis: the others change places with it, in what is written too.
-void write_scatter_slices(Writer& w, const Node& node, Names in, Names out) {
-  constexpr const char* kNames[] = {"none", "add", "mul", "max", "min"};
-  const auto& a = node.as<ScatterAttributes>();
-  const std::int64_t rank = w.graph.type(node.inputs[0]).shape.rank(),
-                     indices = w.graph.type(node.inputs[1]).shape.rank();
-  Ints first{a.axis}, back, updates;
-  for (std::int64_t i = 0; i < rank; ++i) {
-    back.push_back(i == a.axis ? 0 : i < a.axis ? i + 1 : i);
-    if (i != a.axis) first.push_back(i);
-  }
-  for (std::int64_t i = 0; i < indices; ++i) updates.push_back(a.axis + i);
-  for (std::int64_t i = 0; i < rank - 1 + indices; ++i) {
-    if (i < a.axis || i >= a.axis + indices) updates.push_back(i);
-  }
-  const auto moved = [&](const std::string& x, const Ints& order, std::string output = {}) {
-    return w.add("Transpose", {x}, {{"perm", order}}, std::move(output));
-  };
-  const NamedAttributes reduction{{"reduction", std::string(kNames[a.reduction])}};
-  const std::string places = w.add("Unsqueeze", {in[1], w.integers({-1})});
-  if (a.axis == 0) {
-    w.add("ScatterND", {in[0], places, in[2]}, reduction, out[0]);
-  } else {
-    moved(w.add("ScatterND", {moved(in[0], first), places, moved(in[2], updates)}, reduction), back, out[0]);
-  }
-}
-
 Ints window_of(const Graph& graph, ValueId weight) {
   const Shape& shape = graph.type(weight).shape;
   return {shape.begin() + 2, shape.end()};
@@ -244,37 +217,6 @@ void write_average_pool(Writer& w, const Node& node, Names in, Names out) {
   w.add("AveragePool", in, attributes, out[0]);
 }
 
-// ONNX's Transpose wants to know the order: the elements are gathered instead, from the sums of what each dimension of
-// the result adds to the offset.
-void write_transpose_by(Writer& w, const Node& node, Names in, Names out) {
-  const int rank = w.graph.type(node.inputs[0]).shape.rank();
-  if (rank == 0) {
-    w.add("Identity", {in[0]}, {}, out[0]);
-    return;
-  }
-  const std::string extents = w.add("Shape", {in[0]}), zero = w.number(DType::i64, 0), one = w.number(DType::i64, 1);
-  std::vector<std::string> strides;
-  for (std::int64_t i = 1; i < rank; ++i) {
-    const std::string behind = w.add("Slice", {extents, w.integers({i}), w.integers({rank})});
-    strides.push_back(w.add("ReduceProd", {behind}, {{"keepdims", std::int64_t{1}}}));
-  }
-  strides.push_back(w.integers({1}));
-  const std::string extent = w.add("Gather", {extents, in[1]});
-  const std::string stride = w.add("Gather", {w.add("Concat", strides, {{"axis", std::int64_t{0}}}), in[1]});
-  std::string offset;
-  for (std::int64_t i = 0; i < rank; ++i) {
-    const auto element = [&](const std::string& vector) {
-      return w.add("Gather", {vector, w.number(DType::i64, static_cast<double>(i))});
-    };
-    std::string line = w.add("Mul", {w.add("Range", {zero, element(extent), one}), element(stride)});
-    Ints behind;
-    for (std::int64_t k = i + 1; k < rank; ++k) behind.push_back(k - i);
-    if (!behind.empty()) line = w.add("Unsqueeze", {line, w.integers(behind)});
-    offset = offset.empty() ? line : w.add("Add", {offset, line});
-  }
-  w.add("Gather", {w.add("Reshape", {in[0], w.integers({-1})}), offset}, {}, out[0]);
-}
-
 // Scale and bias are both there, and computing in the input's dtype is what ONNX does too.
 template <std::size_t inputs>
 bool affine(const Graph& graph, const Node& node) {
@@ -301,7 +243,6 @@ const OpWriter kWriters[] = {
     {"iota", write_iota},
     {"gather", write_gather<false>},
     {"gather_elements", write_gather<true>},
-    {"scatter", write_scatter_slices},
     {"scatter_elements", write_scatter},
     {"top_k", write_top_k},
     {"sort", write_sort, sortable},
@@ -341,7 +282,6 @@ const OpWriter kWriters[] = {
      [](Writer& w, const Node& n, Names in, Names out) {
        w.add("Slice", {in[0], in[1], in[2], w.integers(n.as<SliceByAttributes>().axes), in[3]}, {}, out[0]);
      }},
-    {"transpose_by", write_transpose_by},
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/formats/onnx/tensor.h"
 #include "engine/formats/onnx/wire.h"
@@ -143,7 +144,8 @@ void Writer::write_nodes() {
     for (const ValueId value : node.inputs) inputs.push_back(name(value));
     for (std::uint32_t i = 0; i < node.output_count; ++i) outputs.push_back(name(node.output(i)));
     if (node.op->kind != OpKind::constant) {
-      find_writer(graph, node)->write(*this, node, inputs, outputs);
+      const OpWriter& row = *find_writer(graph, node);
+      row.called_with == nullptr ? row.write(*this, node, inputs, outputs) : call(row, node, inputs, outputs);
       continue;
     }
     const ConstantPtr& constant = node.as<ConstantAttributes>().value;
@@ -152,6 +154,50 @@ void Writer::write_nodes() {
     else
       add_initializer(proto_, outputs[0], *constant);
   }
+}
+
+void Writer::call(const OpWriter& row, const Node& node, const std::vector<std::string>& inputs,
+                  const std::vector<std::string>& outputs) {
+  const NamedAttributes attributes = row.called_with(node);
+  add_all(function_of(row, node, attributes), inputs, attributes, outputs);
+  proto_.mutable_node()->rbegin()->set_domain(std::string(kRowDomain));
+}
+
+std::string Writer::function_of(const OpWriter& row, const Node& node, const NamedAttributes& attributes) {
+  Graph alone;
+  std::vector<ValueId> operands;
+  std::vector<TensorType> types;
+  for (const ValueId input : node.inputs)
+    operands.push_back(alone.add_input("x" + std::to_string(operands.size()), graph.type(input)));
+  for (std::uint32_t i = 0; i < node.output_count; ++i) types.push_back(graph.type(node.output(i)));
+  const ValueId first = alone.add_unchecked(*node.op, node.attributes, operands, types);
+  for (std::uint32_t i = 0; i < node.output_count; ++i) alone.add_output("y" + std::to_string(i), first + i);
+  for (const auto& [known, name] : model_.functions) {
+    if (equal(known, alone)) return name;
+  }
+  const std::string name = std::string(row.op) + "." + std::to_string(model_.functions.size());
+  pb::Function& function = *model_.proto.add_functions();
+  function.set_domain(std::string(kRowDomain));
+  function.set_name(name);
+  for (const auto& attribute : attributes) function.add_attribute(attribute.first);
+  for (const GraphInput& input : alone.inputs()) function.add_input(input.name);
+  for (const GraphOutput& output : alone.outputs()) function.add_output(output.name);
+  pb::Graph body;
+  Writer inner(alone, body, model_, {function.input().begin(), function.input().end()});
+  row.write(inner, alone.nodes()[0], {function.input().begin(), function.input().end()},
+            {function.output().begin(), function.output().end()});
+  for (pb::Tensor& tensor : *body.mutable_initializer()) {  // which a function has none of
+    pb::Node& constant = *function.add_node();
+    constant.set_op_type("Constant");
+    constant.add_output(tensor.name());
+    pb::Attribute& value = *constant.add_attribute();
+    value.set_name("value");
+    value.set_type(pb::Attribute::TENSOR);
+    *value.mutable_t() = std::move(tensor);
+  }
+  for (pb::Node& inside : *body.mutable_node()) *function.add_node() = std::move(inside);
+  model_.functions.emplace_back(std::move(alone), name);
+  return name;
 }
 
 GraphProto Writer::body(const Graph& body, const std::vector<std::string>& captured) {

@@ -15,6 +15,7 @@ namespace ml::onnx {
 
 namespace pb {
 class Graph;
+class Model;
 class Tensor;
 class ValueInfo;
 }  // namespace pb
@@ -25,11 +26,16 @@ using NamedAttributes = std::vector<std::pair<const char*, Attribute>>;
 
 // What the graphs of one model share.
 struct ModelParts {
+  pb::Model& proto;
   std::set<std::string> taken;  // names in use, of the graph and of all bodies: ONNX wants those to differ
   int count = 0;
   int opset = 0;                                           // that what was written so far needs
   std::vector<std::pair<std::string, ConstantPtr>> large;  // initializers that follow the model, of bodies too
+  // Rows that are written as functions, each alone in a graph, and what they are called.
+  std::vector<std::pair<Graph, std::string>> functions = {};
 };
+
+struct OpWriter;
 
 class Writer {
  public:
@@ -73,6 +79,10 @@ class Writer {
   std::vector<std::string> names_;
   std::string fresh(char kind);
   std::set<const Node*> absorbed_nodes() const;
+  // Calls the function that is `row` for operands like these.
+  void call(const OpWriter& row, const Node& node, const std::vector<std::string>& inputs,
+            const std::vector<std::string>& outputs);
+  std::string function_of(const OpWriter& row, const Node& node, const NamedAttributes& attributes);
 };
 
 // The operator set that brought `op_type` in the form that is written here, or the attribute; 0 where neither needs a
@@ -95,10 +105,14 @@ struct OpWriter {
   // Nodes before this one whose work its row does too, each behind what reads it: those that nothing else needs are not
   // written. Null: none.
   std::vector<const Node*> (*absorbed)(const Graph& graph, const Node& node) = nullptr;
+  // The attributes with which a function of kRowDomain is called that holds what is written, so that the importer finds
+  // the row again. Null: what is written stands where the row does.
+  NamedAttributes (*called_with)(const Node& node) = nullptr;
 };
 // Rows that look at how an operand is made come first.
 std::span<const OpWriter> quantized_writers();
 std::span<const OpWriter> element_writers();
+std::span<const OpWriter> function_writers();
 std::span<const OpWriter> structure_writers();
 std::span<const OpWriter> recurrent_writers();
 std::span<const OpWriter> control_writers();

@@ -130,7 +130,11 @@ TEST(OnnxOperators, AreRegisteredOnceAndInOtherDomainsThanOnnxs) {
   EXPECT_EQ(message("org.example", 4, 4), "registered");
   EXPECT_EQ(message("org.example", 3, 9), "operator 'org.example.Twice': versions 1 to 3 are registered already");
   EXPECT_EQ(message("ai.onnx.ml", 1, 1),
-            "operator 'ai.onnx.ml.Twice': the domain 'ai.onnx.ml' is ONNX's own (register in another domain)");
+            "operator 'ai.onnx.ml.Twice': the domain 'ai.onnx.ml' is ONNX's or this engine's own (register in another "
+            "domain)");
+  EXPECT_EQ(message("org.mlaccel", 1, 1),
+            "operator 'org.mlaccel.Twice': the domain 'org.mlaccel' is ONNX's or this engine's own (register in "
+            "another domain)");
   EXPECT_EQ(message("org.example", 2, 1),
             "operator 'org.example.Twice': versions 2 to 1, a type and a function are needed");
 }

@@ -247,9 +247,10 @@ TEST(OnnxExportControl, ALoopOfUnknownTurnsComesBackAsOne) {
     input %2 nothing: bool[]
     %3 = constant() {value = i64[] {1}} : i64[]
     %4 = add(%0, %3) : i64[]
-    %5 = add(%1, %1) : f32[2]
+    %5 = cast(%0) {dtype = f32} : f32[]
+    %6 = add(%1, %5) : f32[2]
     output turn = %4
-    output x = %5
+    output x = %6
   }, carried = 2, scanned = 1, length = -1, reverse = false} : i64[], f32[2]
   output y = %10
 })";
@@ -262,6 +263,21 @@ TEST(OnnxExportControl, ALoopOfUnknownTurnsComesBackAsOne) {
   std::multiset<std::string_view> wanted = ops(parse(text));
   wanted.insert("constant");  // the importer has a zero for each use
   EXPECT_EQ(ops(there_and_back(text)), wanted);
+}
+
+TEST(OnnxExportControl, ALoopWhoseBodyDoesNotLookAtTheTurnsNumberCarriesNone) {
+  const std::string text = R"(graph main {
+  input %0 x: f32[2]
+  %1 = scan(%0) {body = graph d {
+    input %0 x: f32[2]
+    %1 = exp(%0) : f32[2]
+    output x = %1
+  }, carried = 1, scanned = 0, length = 3, reverse = false} : f32[2]
+  output y = %1
+})";
+  const Graph again = passes::eliminate_dead_code(there_and_back(text));
+  ASSERT_EQ(again.nodes().size(), 1);
+  EXPECT_NE(print(again).find("carried = 1, scanned = 0, length = 3"), std::string::npos) << print(again);
 }
 
 // Names in bodies differ from each other and from those outside, and large constants stand outside.
