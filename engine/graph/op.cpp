@@ -4,6 +4,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "engine/graph/limits.h"
 #include "engine/graph/ops/families.h"
 #include "ml/error.h"
 
@@ -58,7 +59,9 @@ std::vector<TensorType> infer(const Op& op, std::span<const TensorType> inputs, 
     throw Error(Code::invalid_argument,
                 std::string(op.name) + ": takes " + wanted + " inputs, not " + std::to_string(inputs.size()));
   }
-  return op.infer({op.name, inputs, attributes});
+  std::vector<TensorType> outputs = op.infer({op.name, inputs, attributes});
+  for (const TensorType& type : outputs) check_type(type, op.name);  // so that products of extents overflow nowhere
+  return outputs;
 }
 
 Cost cost(const Op& op, std::span<const TensorType> inputs, std::span<const TensorType> outputs,

@@ -18,20 +18,6 @@ namespace {
 
 std::string text(const TensorType& type) { return std::string(dtype_name(type.dtype)) + type.shape.str(); }
 
-void check_type(const TensorType& type) {
-  if (!is_dtype(static_cast<std::uint32_t>(type.dtype))) {
-    fail("there is no dtype " + std::to_string(static_cast<int>(type.dtype)));
-  }
-  // Extents of zero do not shrink it: strides are products of the others.
-  auto bytes = static_cast<std::int64_t>(dtype_size(type.dtype));
-  for (const std::int64_t extent : type.shape.dims()) {
-    if (extent < 0 && extent != kUnknown) fail("a dimension cannot be " + std::to_string(extent));
-    if (extent > 0 && (__builtin_mul_overflow(bytes, extent, &bytes) || bytes > kMaxTensorBytes)) {
-      fail(text(type) + " is larger than 2^48 bytes");
-    }
-  }
-}
-
 void check_constant(const ConstantData& constant) {
   check_type({constant.dtype, constant.shape});
   if (!constant.shape.known()) fail("a constant has the unknown shape " + constant.shape.str());
@@ -252,6 +238,21 @@ Extent check_graph(const Graph& graph, int depth, Seen& seen) {
 }
 
 }  // namespace
+
+void check_type(const TensorType& type, std::string_view where) {
+  const auto refuse = [where](const std::string& what) {
+    throw Error(Code::invalid_argument, what, std::string(where));
+  };
+  if (!is_dtype(static_cast<std::uint32_t>(type.dtype)))
+    refuse("there is no dtype " + std::to_string(static_cast<int>(type.dtype)));
+  // Extents of zero do not shrink it: strides are products of the others.
+  auto bytes = static_cast<std::int64_t>(dtype_size(type.dtype));
+  for (const std::int64_t extent : type.shape.dims()) {
+    if (extent < 0 && extent != kUnknown) refuse("a dimension cannot be " + std::to_string(extent));
+    if (extent > 0 && (__builtin_mul_overflow(bytes, extent, &bytes) || bytes > kMaxTensorBytes))
+      refuse(text(type) + " is larger than 2^48 bytes");
+  }
+}
 
 void verify(const Graph& graph) {
   Seen seen;

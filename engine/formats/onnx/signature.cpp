@@ -5,6 +5,7 @@
 #include "engine/formats/onnx/extents.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/formats/onnx/tensor.h"
+#include "engine/graph/limits.h"
 #include "ml/error.h"
 
 namespace ml::onnx {
@@ -80,7 +81,9 @@ class Inputs {
       for (int i = 0; i < form->rank(); ++i) symbols.push_back(name + "." + std::to_string(i));
     }
     if (form != nullptr) narrow(shape, symbols, *form);
-    return {&graph_, graph_.add_input(name, {dtype_of(type.elem_type(), where_), shape}, symbols)};
+    const TensorType result{dtype_of(type.elem_type(), where_), shape};
+    check_type(result, where_);
+    return {&graph_, graph_.add_input(name, result, symbols)};
   }
 
   void narrow(Shape& shape, std::vector<std::string>& symbols, const Shape& form) const {

@@ -101,6 +101,21 @@ TEST(OnnxImport, SaysWhatIsWrongWithAModel) {
          add_node(m, "Neg", {"y"}, {"b"});
        },
        "corrupt: node 0 (Relu): the graph has a cycle"},
+      {"an input beyond memory",  // whose extents an operator would multiply
+       [](Model& m) {
+         add_value(m.mutable_graph()->mutable_input(), "w", {4, 1, 4});
+         auto& shape = *m.mutable_graph()->mutable_input(1)->mutable_type()->mutable_tensor_type()->mutable_shape();
+         shape.mutable_dim(1)->set_dim_value(std::numeric_limits<std::int64_t>::max());
+         add_node(m, "Flatten", {"w"}, {"z"});
+       },
+       "invalid_argument: input 'w': f32[4, 9223372036854775807, 4] is larger than 2^48 bytes"},
+      {"a result beyond memory, of a node behind which another multiplies its extents",
+       [](Model& m) {
+         add_numbers(*m.mutable_graph(), "shape", {4, std::int64_t{1} << 62, 4});
+         add_node(m, "ConstantOfShape", {"shape"}, {"w"});
+         add_node(m, "Flatten", {"w"}, {"z"});
+       },
+       "invalid_argument: node 1 (ConstantOfShape): broadcast_to: f32[4, 4611686018427387904, 4] is larger than 2^48"},
       {"shapes",
        [](Model& m) {
          add_value(m.mutable_graph()->mutable_input(), "w", {4, 5});
@@ -130,7 +145,7 @@ TEST(OnnxImport, RefusesNumbersThatNothingCanHold) {
       {"SpaceToDepth", "blocksize", {kMost}, {}, "does not divide"},
       {"Split", "num_outputs", {kMost}, {}, "num_outputs is 9223372036854775807, the node has 1 outputs"},
       {"Split", "axis", {1}, {-4, 8}, "a part of -4"},
-      {"Tile", "", {}, {1, kMost, 1, 1}, "an extent would exceed 2^63"},
+      {"Tile", "", {}, {1, kMost, 1, 1}, "is larger than 2^48 bytes"},
       {"ConvTranspose", "kernel_shape", std::vector<std::int64_t>(1000, 1), {1}, "a window of 1000 dimensions"},
   };
   for (const Case& c : cases) {
