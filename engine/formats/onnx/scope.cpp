@@ -9,6 +9,11 @@
 #include "ml/error.h"
 
 namespace ml::onnx {
+namespace {
+
+constexpr std::int64_t kFewNodes = 1 << 16;  // that a file of any size may ask for
+
+}  // namespace
 
 Versions versions_of(const google::protobuf::RepeatedPtrField<pb::OperatorSet>& sets) {
   Versions versions;
@@ -24,6 +29,7 @@ std::string_view domain_of(const pb::Node& node) {
 }
 
 Session::Session(const pb::Model& from, Files its_files) : model(from), files(std::move(its_files)) {
+  budget.nodes = std::min(budget.nodes, kFewNodes + static_cast<std::int64_t>(files.model()->bytes().size() / 2));
   for (const pb::Function& function : model.functions()) {
     const std::string_view domain = function.domain() == "ai.onnx" ? std::string_view() : function.domain();
     if (!functions_.try_emplace({domain, function.name(), function.overload()}, &function).second)

@@ -16,8 +16,9 @@ constexpr double kFoldFlops = 1e8;               // what computing one may take:
 void Budget::charge(std::int64_t more) {
   nodes -= more;
   if (nodes >= 0) return;
-  throw Error(Code::unsupported, "the model has more than " + std::to_string(Budget{}.nodes) +
-                                     " nodes with every call and every turn of a loop written out");
+  throw Error(Code::unsupported,
+              "with every call and every turn of a loop written out the model has more nodes than its file may ask "
+              "for: 65536, and one for every two bytes up to 2^20");
 }
 
 Var Settler::settled(Var var) {

@@ -314,7 +314,8 @@ TEST(OnnxFunctions, NeedOperatorsTooAndSayWhere) {
             "'local.Inner', #0");
 }
 
-TEST(OnnxFunctions, CannotGrowAModelWithoutLimit) {
+// x through 2^depth nodes, by functions that each call another twice.
+Model branching(int depth) {
   Model model = small_model();
   auto& graph = *model.mutable_graph();
   graph.mutable_node(0)->set_op_type("f0");
@@ -322,13 +323,23 @@ TEST(OnnxFunctions, CannotGrowAModelWithoutLimit) {
   auto* set = model.add_opset_import();
   set->set_domain("local");
   set->set_version(1);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < depth; ++i) {
     Function& function = add_function(model, "f" + std::to_string(i), {"a"}, {"c"});
-    const std::string next = i + 1 < 40 ? "f" + std::to_string(i + 1) : "Neg";
+    const std::string next = i + 1 < depth ? "f" + std::to_string(i + 1) : "Neg";
     for (auto* node : {&add_node(function, next, {"a"}, {"b"}), &add_node(function, next, {"b"}, {"c"})})
-      node->set_domain(i + 1 < 40 ? "local" : "");
+      node->set_domain(i + 1 < depth ? "local" : "");
   }
-  EXPECT_NE(message_of(model).find("nodes with every call and every turn of a loop written out"), std::string::npos);
+  return model;
+}
+
+TEST(OnnxFunctions, CannotGrowAModelWithoutLimit) {
+  const std::string limit = "the model has more nodes than its file may ask for";
+  EXPECT_NE(message_of(branching(40)).find(limit), std::string::npos);
+  // 2^16 nodes and the calls that lead to them: less than a large file may ask for, more than a small one.
+  Model model = branching(16);
+  EXPECT_NE(message_of(model).find(limit), std::string::npos);
+  model.set_doc_string(std::string(std::size_t{1} << 20, ' '));
+  EXPECT_EQ(message_of(model), "imported");
 }
 
 }  // namespace
