@@ -70,6 +70,10 @@ class OnDaemon(Case):
     def setUpClass(cls):
         cls.daemon = Daemon(DEVICES)
         cls.addClassCleanup(cls.daemon.close)
+        # mld answers before all of its workers do.
+        give_up = time.monotonic() + PATIENCE
+        while "starting" in mlctl("device", "ls", sock=cls.daemon.admin_socket).out and time.monotonic() < give_up:
+            time.sleep(0.05)
 
     def run_mlctl(self, *arguments, **options):
         return mlctl(*arguments, sock=self.daemon.admin_socket, **options)
