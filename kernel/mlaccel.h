@@ -181,6 +181,7 @@ struct mlaccel_client {
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
 	struct mem_cgroup *memcg;	/* pays for pages, whoever touches them first */
+	bool insolvent;			/* it is full, and nobody in it could be killed */
 	struct mlaccel_user *user;	/* pays for everything */
 	struct mlaccel_share *share;
 	struct mlaccel_account host;	/* its part of user->host */

@@ -82,10 +82,11 @@ void mlaccel_move_charge_anyway(struct mlaccel_account *from,
 
 bool mlaccel_account_exceeded(struct mlaccel_account *account)
 {
-	bool exceeded;
+	bool exceeded = false;
 
 	spin_lock(&account_lock);
-	exceeded = account->used > account->limit;
+	for (; account && !exceeded; account = account->parent)
+		exceeded = account->used > account->limit;
 	spin_unlock(&account_lock);
 	return exceeded;
 }

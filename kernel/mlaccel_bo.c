@@ -20,8 +20,8 @@
 #include "mlaccel.h"
 
 /*
- * The files of host BOs. A mount of our own never has huge pages, whatever the
- * administrator wants of others: a BO of one page would take 512.
+ * The files of host BOs. A mount of our own has no huge pages, whatever is set for
+ * others (but for shmem_enabled=force): a BO of one page would take 512.
  */
 static struct vfsmount *files;
 
@@ -41,24 +41,28 @@ void mlaccel_bo_exit(void)
 }
 
 /*
- * The worker may be the first to touch a page: it is the client's all the same.
- * Where the client's cgroup is full and has nobody left to be killed for it, the
- * fault would be tried without end, so then the page is of who touches it.
+ * The worker may be the first to touch a page: it is the client's all the same,
+ * who is killed for it where the cgroup is full. One that has nobody left to be
+ * killed would have the fault tried without end: then who touches it has the page.
  */
 static struct page *read_page(struct mlaccel_bo *bo, pgoff_t at)
 {
 	struct address_space *mapping = file_inode(bo->base.filp)->i_mapping;
+	struct mlaccel_client *client = bo->client;
 	gfp_t gfp = mapping_gfp_mask(mapping);
+	/* Each try to kill somebody in vain is a page of the kernel's log. */
+	gfp_t once = READ_ONCE(client->insolvent) ? __GFP_NORETRY : 0;
 	struct mem_cgroup *memcg;
 	struct page *page;
 
-	memcg = set_active_memcg(bo->client->memcg);
+	memcg = set_active_memcg(client->memcg);
 	page = shmem_read_mapping_page_gfp(mapping, at,
-					   gfp | __GFP_NORETRY | __GFP_NOWARN);
+					   gfp | once | __GFP_NOWARN);
 	set_active_memcg(memcg);
-	if (page == ERR_PTR(-ENOMEM))
-		page = shmem_read_mapping_page_gfp(mapping, at, gfp);
-	return page;
+	if (page != ERR_PTR(-ENOMEM) || fatal_signal_pending(current))
+		return page;
+	WRITE_ONCE(client->insolvent, true);
+	return shmem_read_mapping_page_gfp(mapping, at, gfp);
 }
 
 /* The page with that number, which the BO keeps. */

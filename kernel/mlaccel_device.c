@@ -153,6 +153,8 @@ struct file *mlaccel_device_start(struct mlaccel_device *dev, bool replace)
 	worker = file->private_data;
 	kref_get(&worker->ref);
 	replace_worker(dev, worker);
+	/* Its file may be closing right now: the next one finds nothing of it. */
+	mlaccel_memories_lost(dev, worker->generation - 1);
 	mlaccel_watchdog_start(dev);
 	return file;
 }

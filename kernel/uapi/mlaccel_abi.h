@@ -11,7 +11,7 @@
 #include <stddef.h>
 #endif
 
-#define MLACCEL_ABI	1u	/* counts up when something is added */
+#define MLACCEL_ABI	2u	/* counts up when something is added */
 #define MLACCEL_NAME	64	/* bytes of a name, final zero included */
 #define MLACCEL_PATH	128	/* bytes of a path, final zero included */
 

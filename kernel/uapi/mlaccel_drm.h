@@ -72,8 +72,9 @@ MLACCEL_OFFSET(drm_mlaccel_dev_query, name, 88);
  * device BO is a range of the device's memory, charged to a context and through
  * it to this file and its user; no CPU maps it.
  *   EINVAL   an alignment above 2 MiB and above `size` rounded up to a power of two
- *   EDQUOT   a limit of the context, the file or the user (device), of the
- *            user (host; device memory too, while they are above it by eviction)
+ *   EDQUOT   a limit of the context, the file or the user (device), of the user or
+ *            of all users (host; device memory too, while that one is exceeded,
+ *            because memory was evicted or the limit lowered)
  *   ENOSPC   the device has no range that fits, and nobody gave one back in time;
  *            or the file has MLACCEL_MEMORIES_MAX
  *   ENODEV   a device BO while the device has no worker

@@ -300,6 +300,30 @@ static void a_full_host_limit_keeps_nothing_from_being_evicted(void) {
   device_remove(&s.d);
 }
 
+// Who stays below the limit of a user takes no more than one eviction beyond the limit of all: 20 MiB here, or 30.
+static void evictions_end_at_the_limit_of_all_users(void) {
+  struct Scene s;
+  uint32_t handle;
+  const uint64_t percent = module_parameter("host_total_percent");
+  device_add(&s.d, -1, &(struct DeviceOptions){.memory_bytes = 48 * mebibyte});
+  socket_pair(s.sockets);
+  set_module_parameter("host_total_percent", 1);
+  s.rich_drm = open_as(&s, rich);
+  s.poor_drm = open_as(&s, poor);
+  REQUIRE_OK(new_context(s.rich_drm, &s.context));
+  REQUIRE_OK(new_context(s.poor_drm, &s.poor_context));
+  REQUIRE_OK(device_bo(s.rich_drm, s.context, 40 * mebibyte, 0, &handle));
+  CHECK_OK(bo_evict(s.d.worker, number_of(&s, s.rich_drm, handle)));
+  CHECK(query(s.rich_drm).user_host_bytes < query(s.rich_drm).user_host_limit);
+  uint32_t more;
+  CHECK_ERR(device_bo(s.rich_drm, s.context, page, 0, &more), EDQUOT);
+  CHECK_ERR(device_bo(s.poor_drm, s.poor_context, page, 0, &more), EDQUOT);
+  CHECK_OK(gem_close(s.rich_drm, handle));
+  CHECK_OK(device_bo(s.poor_drm, s.poor_context, page, 0, &more));
+  set_module_parameter("host_total_percent", percent);
+  device_remove(&s.d);
+}
+
 static void nobody_is_asked_for_who_has_enough(void) {
   struct Scene s;
   uint32_t handle;
@@ -499,6 +523,7 @@ static const struct Case cases[] = {
     {"a_request_is_told_once", a_request_is_told_once, 0},
     {"a_request_that_expired_is_not_told", a_request_that_expired_is_not_told, 0},
     {"a_full_host_limit_keeps_nothing_from_being_evicted", a_full_host_limit_keeps_nothing_from_being_evicted, 0},
+    {"evictions_end_at_the_limit_of_all_users", evictions_end_at_the_limit_of_all_users, 0},
     {"a_request_ends_with_the_worker_that_was_asked", a_request_ends_with_the_worker_that_was_asked, 0},
     {"nobody_is_asked_for_who_has_enough", nobody_is_asked_for_who_has_enough, 0},
     {"a_waiting_allocation_is_killed", a_waiting_allocation_is_killed, 0},
