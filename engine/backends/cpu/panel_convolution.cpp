@@ -12,6 +12,7 @@
 #include "engine/backends/cpu/convolution_pack.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/epilogue.h"
+#include "engine/backends/cpu/interleave.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/partition.h"
 
@@ -20,7 +21,6 @@ namespace {
 
 constexpr double kFlopsPerPart = 5e5;
 constexpr std::int64_t kFewChannels = 16;
-constexpr std::int64_t kPictureChannels = 4;
 constexpr std::int64_t kCacheBytes = 1024 * 1024;  // of weights that stay in the second-level cache
 constexpr std::int64_t kNearBytes = 160 * 1024;    // of weights that are fetched from there fast enough
 constexpr std::int64_t kFewTiles = 48;             // of an image that passes by for each panel of others
@@ -155,33 +155,16 @@ class PanelConvolution final : public Kernel {
   void pad_lines(const float* from, float* to, Range lines) const {
     const std::int64_t given = lines_.line[2].extent * channels_, before = lines_.line[2].pad * channels_;
     const std::int64_t length = line_length_ * channels_;
+    const std::int64_t plane_lines = lines_.line[0].extent * lines_.line[1].extent;
     for (std::int64_t line = lines.begin; line < lines.end; ++line) {
       float* const at = to + line * length;
       std::fill(at, at + before, 0.0f);
       if (planes_)
-        interleave(from, line, at + before);
+        interleave(from + (line / plane_lines * channels_ * plane_lines + line % plane_lines) * lines_.line[2].extent,
+                   plane_lines * lines_.line[2].extent, channels_, lines_.line[2].extent, at + before);
       else
         std::memcpy(at + before, from + line * given, static_cast<std::size_t>(given) * sizeof(float));
       std::fill(at + before + given, at + length, 0.0f);
-    }
-  }
-
-  // A line of all channels, each of which lies as an image of its own.
-  void interleave(const float* from, std::int64_t line, float* to) const {
-    const std::int64_t lines = lines_.line[0].extent * lines_.line[1].extent, length = lines_.line[2].extent;
-    from += (line / lines * channels_ * lines + line % lines) * length;
-    const std::int64_t plane = lines * length;
-    switch (channels_) {
-      case 1: return interleave<1>(from, plane, length, to);
-      case 2: return interleave<2>(from, plane, length, to);
-      case 3: return interleave<3>(from, plane, length, to);
-      default: return interleave<kPictureChannels>(from, plane, length, to);
-    }
-  }
-  template <std::int64_t channels>
-  static void interleave(const float* from, std::int64_t plane, std::int64_t length, float* to) {
-    for (std::int64_t i = 0; i < length; ++i, to += channels) {
-      for (std::int64_t channel = 0; channel < channels; ++channel) to[channel] = from[channel * plane + i];
     }
   }
 

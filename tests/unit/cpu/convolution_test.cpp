@@ -41,6 +41,8 @@ constexpr Case kCases[] = {
     {"few_channels", "panel_convolution", 2, 3, 33, 31, 40, 7, 2, 3, 1, 1, true, 4},
     {"picture_and_depth", "panel_convolution", 2, 4, 18, 17, 24, 3, 2, 1, 1, 1, true, 4},
     {"ten_channels", "panel_convolution", 1, 10, 18, 17, 24, 3, 2, 1, 1, 1, true, 4},
+    {"two_channels", "panel_convolution", 2, 2, 9, 35, 8, 3, 1, 1, 1, 1, true, 4},
+    {"one_channel_and_long_lines", "panel_convolution", 1, 1, 7, 37, 8, 3, 1, 1, 1, 1, true, 4},
     {"one_channel", "panel_convolution", 1, 1, 12, 13, 5, 5, 1, 0, 1, 1, false, 4},
     {"wide_padding", "panel_convolution", 1, 4, 3, 2, 6, 3, 1, 4, 1, 1, true, 4},
     {"groups", "panel_convolution", 1, 24, 9, 9, 36, 3, 1, 1, 1, 4, true, 4},
