@@ -112,7 +112,8 @@ class ExpandedDepthwise final : public Kernel {
     zeros_.assign(static_cast<std::size_t>(across_.extent * width), 0.0f);
     // Twice expanded are those lines that windows on both sides of a cut read.
     const std::int64_t shared = std::max<std::int64_t>(down_.window - down_.stride, 1);
-    line_parts_ = std::min({1 + down_.extent / (kLinesPerExtra * shared), kMostLineParts, down_.count});
+    const std::int64_t most = std::max<std::int64_t>(kMostLineParts / images_, 1);
+    line_parts_ = std::min({1 + down_.extent / (kLinesPerExtra * shared), most, down_.count});
     if (line_parts_ > 1) line_parts_ -= line_parts_ % 2;
   }
 
