@@ -74,13 +74,7 @@ HWY_INLINE void with_function(Function function, F f) {
 // Between both limits; NaN stays.
 HWY_INLINE RowEnd::V clamped(const Epilogue& e, RowEnd::V value) {
   const RowEnd::D d;
-  const RowEnd::V low = hn::Set(d, e.low), high = hn::Set(d, e.high);
-#if HWY_ARCH_X86
-  return hn::Min(high, hn::Max(low, value));  // the second operand is answered where either is NaN
-#else
-  value = hn::IfThenElse(hn::Lt(value, low), low, value);
-  return hn::IfThenElse(hn::Gt(value, high), high, value);
-#endif
+  return at_most(hn::Set(d, e.high), at_least(hn::Set(d, e.low), value));
 }
 
 // A sum with its bias; `residual` is null or the row that is added, of which `n` elements are there.

@@ -2,7 +2,7 @@
 // Sandler et al., arXiv 1801.04381) as one kernel: f32 with constant weights, channels-last.
 //
 // The image between the two is several times as large as both ends, so it is never whole. A part goes through lines of
-// results for the channels of half a panel: the lines of the expanded image under a few of them are made in a ring that
+// results for a few channels at a time: the lines of the expanded image under a few of them are made in a ring that
 // the first-level cache holds, and the windows read them there.
 #include <algorithm>
 
@@ -22,6 +22,8 @@ constexpr std::int64_t kFloatBytes = sizeof(float);
 // Of an expanded image that would leave the second-level cache before its windows come.
 constexpr std::int64_t kFarBytes = 512 * 1024;
 constexpr std::int64_t kRingBytes = 32 * 1024;
+// At once, so that a line of them is near: half a panel where those are wide, otherwise some of them.
+constexpr std::int64_t kChannels = 32;
 constexpr std::int64_t kMostLines = 8;  // of results at once
 // Where an image is cut some lines are expanded on both sides: at most one of so many.
 constexpr std::int64_t kLinesPerExtra = 10;
@@ -98,13 +100,12 @@ class ExpandedDepthwise final : public Kernel {
     images_ = expand.x->type.shape[0];
     depth_ = expand.x->type.shape[1];
     channels_ = windows.x->type.shape[1];
-    step_ = kernel_.width / 2;
-    steps_ = (channels_ + step_ - 1) / step_;
+    steps_ = (channels_ + kChannels - 1) / kChannels;
     weights_ = pack_panels(*expand.w->constant, {1, channels_, depth_, 1}, kernel_, packs);
     window_weights_ = first_input_of_second(request);
     windows_packed_ = pack_windows(*windows.w->constant, channels_, down_.window * across_.window, packs);
     run_lines_ = depthwise_lines(down_.window, down_.stride);
-    const std::int64_t width = std::min(step_, channels_);
+    const std::int64_t width = std::min(kChannels, channels_);
     const std::int64_t line_bytes = across_.extent * width * kFloatBytes;
     block_ = std::clamp<std::int64_t>((kRingBytes / line_bytes - down_.window) / down_.stride + 1, 1, kMostLines);
     ring_lines_ = (block_ - 1) * down_.stride + down_.window;
@@ -126,9 +127,9 @@ class ExpandedDepthwise final : public Kernel {
   std::int64_t parts() const { return images_ * line_parts_ * steps_; }
 
   void run_part(const Launch& launch, std::int64_t part) const {
-    const std::int64_t channel = part % steps_ * step_, image = part / steps_ / line_parts_;
+    const std::int64_t channel = part % steps_ * kChannels, image = part / steps_ / line_parts_;
     const Range lines = range_of(down_.count, line_parts_, part / steps_ % line_parts_);
-    const Ring ring{channel, std::min(step_, channels_ - channel),
+    const Ring ring{channel, std::min(kChannels, channels_ - channel),
                     reinterpret_cast<float*>(launch.rings + static_cast<std::size_t>(part) * ring_bytes_)};
     const float* const x = launch.x + image * down_.extent * across_.extent * depth_;
     float* const y = launch.y + image * down_.count * across_.count * channels_ + channel;
@@ -160,20 +161,24 @@ class ExpandedDepthwise final : public Kernel {
     return reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(buffer).data());
   }
 
-  // Where the weights of the channels from `channel` on begin in the panel that holds them.
-  const float* panel_of(std::int64_t channel) const {
-    return floats_of(*weights_) + channel / kernel_.width * kernel_.width * depth_ + channel % kernel_.width;
+  void expand(const Launch& launch, const float* x, const Ring& ring, Range lines) const {
+    for (std::int64_t first = 0; first < ring.channels; first += kernel_.width)
+      expand(launch, x, ring, {first, std::min(first + kernel_.width, ring.channels)}, lines);
   }
 
-  void expand(const Launch& launch, const float* x, const Ring& ring, Range lines) const {
+  // Those of the ring's channels that one panel has.
+  void expand(const Launch& launch, const float* x, const Ring& ring, Range channels, Range lines) const {
     const float* rows[kMostRows];
     float* out[kMostRows];
-    const RowsEpilogue finish(launch.expand, out, 1, ring.channel);
-    PanelRun run{rows, 0, 1, depth_, panel_of(ring.channel), out, ring.channels, false, &finish.get()};
-    const std::int64_t tile = kernel_.rows_for(ring.channels), places = lines.size() * across_.extent;
+    const std::int64_t channel = ring.channel + channels.begin;
+    const float* const panel =
+        floats_of(*weights_) + channel / kernel_.width * kernel_.width * depth_ + channel % kernel_.width;
+    const RowsEpilogue finish(launch.expand, out, 1, channel);
+    PanelRun run{rows, 0, 1, depth_, panel, out, channels.size(), false, &finish.get()};
+    const std::int64_t tile = kernel_.rows_for(run.columns), places = lines.size() * across_.extent;
     const float* from = x + lines.begin * across_.extent * depth_;
     std::int64_t line = lines.begin, left = across_.extent;
-    float* to = line_of(ring, line);
+    float* to = line_of(ring, line) + channels.begin;
     for (std::int64_t place = 0; place < places; place += tile) {
       run.count = std::min(tile, places - place);
       for (std::int64_t i = 0; i < run.count; ++i) {
@@ -183,7 +188,7 @@ class ExpandedDepthwise final : public Kernel {
         to += ring.channels;
         if (--left > 0) continue;
         left = across_.extent;
-        to = line_of(ring, ++line);
+        to = line_of(ring, ++line) + channels.begin;
       }
       kernel_.run(run);
     }
@@ -193,7 +198,7 @@ class ExpandedDepthwise final : public Kernel {
   KeptEpilogue expand_, windows_;
   Line down_, across_;
   std::int64_t images_ = 0, depth_ = 0, channels_ = 0;
-  std::int64_t step_ = 1, steps_ = 1;        // channels at once
+  std::int64_t steps_ = 1;                   // so many times some of the channels
   std::int64_t block_ = 1, ring_lines_ = 0;  // lines of results at once, of the image that are kept
   std::size_t ring_bytes_ = 0;
   std::int64_t line_parts_ = 1;

@@ -17,6 +17,24 @@ namespace ml::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+// The limit where x is beyond it; NaN stays. x86 answers the second operand where either is NaN, others as they like.
+template <class V>
+HWY_INLINE V at_least(V low, V x) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSE2
+  return hn::Max(low, x);
+#else
+  return hn::IfThenElse(hn::Lt(x, low), low, x);
+#endif
+}
+template <class V>
+HWY_INLINE V at_most(V high, V x) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSE2
+  return hn::Min(high, x);
+#else
+  return hn::IfThenElse(hn::Gt(x, high), high, x);
+#endif
+}
+
 // Highway's functions do not promise anything outside of their range; these put NaN and the infinities right.
 struct Exp {
   template <class D, class V = hn::Vec<D>>
@@ -116,13 +134,13 @@ struct QuickReciprocal {
 // Functions of f32 between -1 and 1: within 3 units in the last place.
 //
 // 1 / (1 + 2^n e^r) with -x = n ln 2 + r; a sum with 1.5 * 2^23 + 127 rounds n and leaves its exponent in the low bits.
-// The polynomial is a fit of our own. Limits are the first operand: x86 answers the second where one is NaN.
+// The polynomial is a fit of our own.
 struct QuickSigmoid {
   template <class D, class V = hn::Vec<D>>
   HWY_INLINE static V run(D d, V x) {
     const hn::RebindToUnsigned<D> du;
     const V one = hn::Set(d, 1.0f), low = hn::Set(d, -87.3f), rounding = hn::Set(d, 12583039.0f);
-    const V near = hn::Min(hn::Set(d, 87.3f), hn::Max(low, x));
+    const V near = at_most(hn::Set(d, 87.3f), at_least(low, x));
     const V sum = hn::MulAdd(near, hn::Set(d, -1.44269504088896341f), rounding);
     const V n = hn::Sub(sum, rounding);
     V r = hn::NegMulSub(n, hn::Set(d, 0.693359375f), near);
