@@ -57,7 +57,8 @@ void export_model(const Graph& source, const Sink& sink, const ExportOptions& op
   model.set_producer_name("mlaccel");
   pb::Graph& proto = *model.mutable_graph();
   proto.set_name(graph.name);
-  ModelParts parts{.proto = model};
+  const int target = std::max(options.opset, opset_of_types(graph));
+  ModelParts parts{.proto = model, .target = target};
   const Interface names = interface_of(graph, parts.taken);
   Writer writer(graph, proto, parts, names.inputs);
   for (const GraphInput& input : graph.inputs())
@@ -72,11 +73,11 @@ void export_model(const Graph& source, const Sink& sink, const ExportOptions& op
     describe(*proto.add_output(), names.outputs[i], graph.type(value));
     if (writer.name(value) != names.outputs[i]) writer.add("Identity", {writer.name(value)}, {}, names.outputs[i]);
   }
-  const int opset = std::max({options.opset, opset_of_types(graph), parts.opset});
-  model.set_ir_version(std::max(ir_version_of(opset), parts.functions.empty() ? 0 : kFunctionsIrVersion));
-  add_version(*model.mutable_opset_import(), {}, opset);
+  if (parts.opset > target) return export_model(source, sink, {.opset = parts.opset});
+  model.set_ir_version(std::max(ir_version_of(target), parts.functions.empty() ? 0 : kFunctionsIrVersion));
+  add_version(*model.mutable_opset_import(), {}, target);
   if (!parts.functions.empty()) add_version(*model.mutable_opset_import(), kRowDomain, 1);
-  for (pb::Function& function : *model.mutable_functions()) add_version(*function.mutable_opset_import(), {}, opset);
+  for (pb::Function& function : *model.mutable_functions()) add_version(*function.mutable_opset_import(), {}, target);
   write_text(sink, model.SerializeAsString());
 
   // Repeated occurrences of the one field `graph` are merged by every reader, so large initializers can follow one by

@@ -119,14 +119,16 @@ int opset_of(DType dtype) {
     case DType::f8e8m0: return 24;
     case DType::i2:
     case DType::u2: return 25;
-    case DType::boolean:
-    case DType::i32:
-    case DType::i64:
-    case DType::f16:
-    case DType::f32:
-    case DType::f64: return kEarliestOpset;
-    default: return kExportOpset;
+    default: return is_narrow(dtype) || dtype == DType::bf16 ? kExportOpset : kEarliestOpset;
   }
+}
+// The same for one row, where that came later.
+int opset_of(const Node& node, DType dtype) {
+  const std::string_view op = node.op->name;
+  const bool short_integer = is_integer(dtype) && dtype_info(dtype).bits < 32;
+  if (op == "add" || op == "sub" || op == "mul" || op == "div") return short_integer ? 14 : kEarliestOpset;
+  if (op == "relu") return is_integer(dtype) ? 14 : kEarliestOpset;
+  return op == "is_inf" && dtype == DType::f16 ? 20 : kEarliestOpset;
 }
 
 }  // namespace
@@ -143,6 +145,7 @@ int opset_of_types(const Graph& graph) {
   for (const Node& node : graph.nodes()) {
     for (std::uint32_t i = 0; i < node.output_count; ++i)
       opset = std::max(opset, opset_of(graph.type(node.output(i)).dtype));
+    if (!node.inputs.empty()) opset = std::max(opset, opset_of(node, graph.type(node.inputs[0]).dtype));
     Bodies inner([&](GraphPtr& body) { opset = std::max(opset, opset_of_types(*body)); });
     inspect(*node.attributes, inner);
   }

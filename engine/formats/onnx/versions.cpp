@@ -19,22 +19,35 @@ constexpr Since kSince[] = {
     {"BitwiseNot", "", 18},
     {"BitwiseOr", "", 18},
     {"BitwiseXor", "", 18},
-    {"DFT", "", 20},
+    {"DFT", "", 17},
     {"DequantizeLinear", "", 21},
     {"Gelu", "", 20},
-    {"IsInf", "", 20},  // of all floats
     {"LayerNormalization", "", 17},
     {"QuantizeLinear", "", 21},
-    {"ReduceMax", "", 18},  // with axes as an input
-    {"ReduceMean", "", 18},
-    {"ReduceMin", "", 18},
-    {"ReduceProd", "", 18},
     {"Reshape", "allowzero", 14},
     {"ScatterElements", "reduction", 18},
     {"ScatterND", "reduction", 18},
 };
 
+// Inputs that were attributes before.
+struct Form {
+  std::string_view op_type;
+  std::size_t input;
+  const char* attribute;
+  int until;
+};
+constexpr Form kForms[] = {
+    {"DFT", 2, "axis", 19},       {"ReduceMax", 1, "axes", 17},  {"ReduceMean", 1, "axes", 17},
+    {"ReduceMin", 1, "axes", 17}, {"ReduceProd", 1, "axes", 17},
+};
+
 }  // namespace
+
+const char* attribute_of_input(std::string_view op_type, std::size_t i, int opset) {
+  const auto found =
+      std::ranges::find_if(kForms, [&](const Form& form) { return form.op_type == op_type && form.input == i; });
+  return found == std::end(kForms) || opset > found->until ? nullptr : found->attribute;
+}
 
 int opset_of(std::string_view op_type, std::string_view attribute) {
   const auto found = std::ranges::find_if(

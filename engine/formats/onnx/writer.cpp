@@ -48,6 +48,26 @@ bool says_nothing(const Attribute& value) {
   return numbers != nullptr && std::ranges::all_of(*numbers, [](std::int64_t n) { return n == 1; });
 }
 
+void set(pb::Attribute& attribute, const char* key, const Attribute& value) {
+  attribute.set_name(key);
+  if (const auto* i = std::get_if<std::int64_t>(&value)) {
+    attribute.set_type(pb::Attribute::INT);
+    attribute.set_i(*i);
+  } else if (const auto* f = std::get_if<double>(&value)) {
+    attribute.set_type(pb::Attribute::FLOAT);
+    attribute.set_f(static_cast<float>(*f));
+  } else if (const auto* s = std::get_if<std::string>(&value)) {
+    attribute.set_type(pb::Attribute::STRING);
+    attribute.set_s(*s);
+  } else if (const auto* numbers = std::get_if<Ints>(&value)) {
+    attribute.set_type(pb::Attribute::INTS);
+    for (const std::int64_t number : *numbers) attribute.add_ints(number);
+  } else {
+    attribute.set_type(pb::Attribute::GRAPH);
+    *attribute.mutable_g() = *std::get<GraphProto>(value);
+  }
+}
+
 }  // namespace
 
 Writer::Writer(const Graph& from, pb::Graph& proto, ModelParts& model, const std::vector<std::string>& input_names)
@@ -74,32 +94,29 @@ void Writer::add_all(std::string_view op_type, const std::vector<std::string>& i
                      const NamedAttributes& attributes, const std::vector<std::string>& outputs) {
   pb::Node& node = *proto_.add_node();
   node.set_op_type(std::string(op_type));
-  for (const std::string& input : inputs) node.add_input(input);
+  NamedAttributes all = attributes;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const char* const attribute = attribute_of_input(op_type, i, model_.target);
+    const auto constant = waiting_.find(inputs[i]);
+    if (attribute == nullptr || constant == waiting_.end()) {
+      want(inputs[i]);
+      node.add_input(inputs[i]);
+      continue;
+    }
+    Ints values;
+    for (std::int64_t k = 0; k < constant->second->shape.elements(); ++k)
+      values.push_back(element_as_int(*constant->second, k));
+    const bool one = constant->second->shape.rank() == 0;
+    all.emplace_back(attribute, one ? Attribute(values[0]) : Attribute(values));
+  }
   for (const std::string& output : outputs) node.add_output(output);
   model_.opset = std::max(model_.opset, opset_of(op_type));
-  for (const auto& [key, value] : attributes) {
+  for (const auto& [key, value] : all) {
     if (const int since = opset_of(op_type, key); since != 0) {
       if (says_nothing(value)) continue;  // earlier operator sets don't know it
       model_.opset = std::max(model_.opset, since);
     }
-    pb::Attribute& attribute = *node.add_attribute();
-    attribute.set_name(key);
-    if (const auto* i = std::get_if<std::int64_t>(&value)) {
-      attribute.set_type(pb::Attribute::INT);
-      attribute.set_i(*i);
-    } else if (const auto* f = std::get_if<double>(&value)) {
-      attribute.set_type(pb::Attribute::FLOAT);
-      attribute.set_f(static_cast<float>(*f));
-    } else if (const auto* s = std::get_if<std::string>(&value)) {
-      attribute.set_type(pb::Attribute::STRING);
-      attribute.set_s(*s);
-    } else if (const auto* numbers = std::get_if<Ints>(&value)) {
-      attribute.set_type(pb::Attribute::INTS);
-      for (const std::int64_t number : *numbers) attribute.add_ints(number);
-    } else {
-      attribute.set_type(pb::Attribute::GRAPH);
-      *attribute.mutable_g() = *std::get<GraphProto>(value);
-    }
+    set(*node.add_attribute(), key, value);
   }
 }
 
@@ -109,12 +126,19 @@ std::string Writer::tensor(const ConstantData& constant) {
   return name;
 }
 
-std::string Writer::integers(const Ints& values) {
-  return tensor(
-      *make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())}, std::as_bytes(std::span(values))));
+std::string Writer::later(ConstantPtr constant) {
+  return waiting_.emplace(fresh('c'), std::move(constant)).first->first;
+}
+void Writer::want(const std::string& name) {
+  if (const auto found = waiting_.extract(name); !found.empty()) add_initializer(proto_, name, *found.mapped());
 }
 
-std::string Writer::number(DType dtype, double value) { return tensor(*make_splat(dtype, {}, value)); }
+std::string Writer::integers(const Ints& values) {
+  return later(
+      make_constant(DType::i64, Shape{static_cast<std::int64_t>(values.size())}, std::as_bytes(std::span(values))));
+}
+
+std::string Writer::number(DType dtype, double value) { return later(make_splat(dtype, {}, value)); }
 
 std::set<const Node*> Writer::absorbed_nodes() const {
   std::set<const Node*> absorbed;
@@ -208,6 +232,7 @@ GraphProto Writer::body(const Graph& body, const std::vector<std::string>& captu
     const TensorType& type = body.type(body.inputs()[names.size()].value);
     describe(*proto->add_input(), names.emplace_back(fresh('v')), type);
   }
+  for (const std::string& name : captured) want(name);
   names.insert(names.end(), captured.begin(), captured.end());
   Writer inner(body, *proto, model_, names);
   inner.write_nodes();
@@ -224,6 +249,7 @@ GraphProto Writer::body(const Graph& body, const std::vector<std::string>& captu
 }
 
 std::vector<std::string> Writer::inlined(const Graph& body, const std::vector<std::string>& arguments) {
+  for (const std::string& name : arguments) want(name);
   Writer inner(body, proto_, model_, arguments);
   inner.write_nodes();
   std::vector<std::string> results;

@@ -1,6 +1,7 @@
 // What the exporter of one op sees: the node, the names of its values, and a way to add ONNX nodes.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -29,7 +30,8 @@ struct ModelParts {
   pb::Model& proto;
   std::set<std::string> taken;  // names in use, of the graph and of all bodies: ONNX wants those to differ
   int count = 0;
-  int opset = 0;                                           // that what was written so far needs
+  int target = 0;  // the operator set that is written for
+  int opset = 0;   // that what was written so far needs: where it is later, all is written again for that one
   std::vector<std::pair<std::string, ConstantPtr>> large;  // initializers that follow the model, of bodies too
   // Rows that are written as functions, each alone in a graph, and what they are called.
   std::vector<std::pair<Graph, std::string>> functions = {};
@@ -62,7 +64,7 @@ class Writer {
                const std::vector<std::string>& outputs);
   // A name that no value has.
   std::string fresh_name() { return fresh('t'); }
-  // An initializer with these numbers.
+  // An initializer with these numbers, once a node takes it as an input; earlier operator sets have it as an attribute.
   std::string integers(const Ints& values);
   std::string number(DType dtype, double value);
   std::string tensor(const ConstantData& constant);
@@ -77,7 +79,10 @@ class Writer {
   ModelParts& model_;
   std::vector<std::uint32_t> uses_;
   std::vector<std::string> names_;
+  std::map<std::string, ConstantPtr> waiting_;  // initializers that no node takes yet
   std::string fresh(char kind);
+  std::string later(ConstantPtr constant);
+  void want(const std::string& name);
   std::set<const Node*> absorbed_nodes() const;
   // Calls the function that is `row` for operands like these.
   void call(const OpWriter& row, const Node& node, const std::vector<std::string>& inputs,
@@ -88,6 +93,8 @@ class Writer {
 // The operator set that brought `op_type` in the form that is written here, or the attribute; 0 where neither needs a
 // later one than kEarliestOpset.
 int opset_of(std::string_view op_type, std::string_view attribute = {});
+// The attribute that is input `i` of `op_type` in operator set `opset`; null where it is an input.
+const char* attribute_of_input(std::string_view op_type, std::size_t i, int opset);
 
 // What a graph takes or answers.
 void describe(pb::ValueInfo& info, const std::string& name, const TensorType& type,

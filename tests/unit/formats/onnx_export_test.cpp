@@ -98,23 +98,30 @@ TEST(OnnxExport, OfTheOperatorSetThatIsAskedForOrALaterOne) {
   };
   const auto x = [](Graph& graph, DType dtype) { return input(graph, "x", dtype, {2, 2}); };
   static const auto f32 = [x](Graph& graph) { return x(graph, DType::f32); };
+  static const auto x16 = [x](Graph& graph) { return x(graph, DType::f16); };
   static const auto u16 = [x](Graph& graph) { return x(graph, DType::u16); };
   const Case cases[] = {
       {"what has been there", 13, 13, [](Graph& g) { return exp(f32(g)); }},
       {"earlier than anything is written", 9, 13, [](Graph& g) { return exp(f32(g)); }},
       {"later than needed", 27, 27, [](Graph& g) { return exp(f32(g)); }},
       {"an operator that came later", 20, 26, [](Graph& g) { return bit_cast(f32(g), DType::i32); }},
-      {"axes as an input", 13, 18, [](Graph& g) { return reduce_max(f32(g), {0}); }},
+      {"axes, which were an attribute", 13, 13, [](Graph& g) { return reduce_max(f32(g), {0}); }},
       {"an attribute that says nothing", 13, 13, [](Graph& g) { return reshape(f32(g), Shape{4}); }},
       {"an attribute that came later", 13, 14,
        [](Graph& g) {
          return reshape(slice(f32(g), {0, 0}, {0, 2}), Shape{2, 0});
        }},
-      {"an element type that came later", 13, 20,
+      {"an element type that came later", 13, 14,
        [](Graph& g) {
          const Var a = u16(g);
          return a + a;
        }},
+      {"the same element type, of an operator that always had it", 13, 13,
+       [](Graph& g) {
+         const Var a = u16(g);
+         return maximum(a, a);
+       }},
+      {"a half that is infinite", 13, 20, [](Graph& g) { return is_inf(x16(g)); }},
   };
   for (const Case& c : cases) {
     Graph graph;
@@ -122,6 +129,25 @@ TEST(OnnxExport, OfTheOperatorSetThatIsAskedForOrALaterOne) {
     onnx::pb::Model model;
     EXPECT_TRUE(model.ParseFromString(export_bytes(graph, {.opset = c.asked})));
     EXPECT_EQ(model.opset_import(0).version(), c.wanted) << c.what;
+  }
+}
+
+// Also where something else turns out to need the later set.
+TEST(OnnxExport, AnAttributeThatBecameAnInputIsWhatItIsInTheOperatorSetThatIsWritten) {
+  for (const bool later : {false, true}) {
+    Graph graph;
+    const Var x = input(graph, "x", DType::f32, {2, 3});
+    output("y", reduce_max(x, {1}));
+    if (later) output("z", gelu(x));
+    onnx::pb::Model model;
+    ASSERT_TRUE(model.ParseFromString(export_bytes(graph, {.opset = 13})));
+    EXPECT_EQ(model.opset_import(0).version(), later ? 20 : 13);
+    const auto& node = model.graph().node(0);
+    std::string attributes;
+    for (const auto& attribute : node.attribute()) attributes += attribute.name() + " ";
+    EXPECT_EQ(attributes, later ? "keepdims " : "keepdims axes ");
+    EXPECT_EQ(node.input_size(), later ? 2 : 1);
+    EXPECT_EQ(model.graph().initializer_size(), later ? 1 : 0);
   }
 }
 
