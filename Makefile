@@ -70,10 +70,12 @@ lint: deps build ## format, file length, leftovers, clang-tidy
 	packaging/install-deps.sh lint
 	tools/lint.sh $(BUILD)
 
-fuzz: deps ## run each fuzz target for FUZZ_SECONDS (default 30)
+fuzz: deps ## run each fuzz target for FUZZ_SECONDS (default 30), within 1 GiB of memory
 	packaging/install-deps.sh lint
 	cmake -S . -B $(BUILD)/fuzz -G Ninja $(CLANG) -DMLACCEL_FUZZ=ON -DMLACCEL_SANITIZE=address $(CMAKE_ARGS)
 	ninja -C $(BUILD)/fuzz -j $(JOBS) fuzzers
+	packaging/python-venv.sh $(BUILD)/venv
+	$(BUILD)/venv/bin/python tests/onnx/corpus.py $(BUILD)/fuzz/seeds/onnx_fuzz
 	tools/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
 
 install: build ## install everything under PREFIX (default /usr/local; DESTDIR works); an edited mld.toml is kept

@@ -37,10 +37,13 @@ function(ml_generate out folder)
   set(${out} ${made} PARENT_SCOPE)
 endfunction()
 
-# ml_component(name folder [LINKS libraries...]): a static library of all sources in a folder.
+# ml_component(name folder [WITHOUT subfolder] [LINKS libraries...]): a static library of all sources in a folder.
 function(ml_component name folder)
-  cmake_parse_arguments(arg "" "" "LINKS" ${ARGN})
+  cmake_parse_arguments(arg "" "WITHOUT" "LINKS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  if(arg_WITHOUT)
+    list(FILTER sources EXCLUDE REGEX "/${folder}/${arg_WITHOUT}/")
+  endif()
   if(NOT sources)
     return()
   endif()

@@ -1,19 +1,28 @@
 #include "tests/onnx/hostile.h"
 
+#include <algorithm>
 #include <limits>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/formats/onnx/import.h"
 #include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/passes/passes.h"
+#include "engine/runtime/evaluate.h"
 #include "engine/runtime/resources.h"
+#include "engine/runtime/staged_plan.h"
+#include "engine/runtime/stream_context.h"
 
 namespace ml::onnx_test {
 namespace {
 
 namespace pb = onnx::pb;
+
+constexpr std::size_t kRunBytes = 1 << 20;  // of what is run: inputs and outputs together, and temporaries
+constexpr double kRunFlops = 1e6;
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 // clang-format off
@@ -219,6 +228,38 @@ class Mutator {
   std::vector<std::string> names_;
 };
 
+// Gives every value of a graph another name, in its subgraphs too.
+class Renamed {
+ public:
+  // `value` becomes `name`; the others get a mark.
+  Renamed(std::string value, std::string name) : value_(std::move(value)), name_(std::move(name)) {}
+
+  void apply(pb::Graph& graph) const {
+    for (pb::Tensor& tensor : *graph.mutable_initializer()) rename(*tensor.mutable_name());
+    for (pb::SparseTensor& sparse : *graph.mutable_sparse_initializer())
+      rename(*sparse.mutable_values()->mutable_name());
+    for (pb::ValueInfo& input : *graph.mutable_input()) rename(*input.mutable_name());
+    for (pb::ValueInfo& output : *graph.mutable_output()) rename(*output.mutable_name());
+    for (pb::Node& node : *graph.mutable_node()) {
+      for (std::string& input : *node.mutable_input()) rename(input);
+      for (std::string& output : *node.mutable_output()) rename(output);
+      for (pb::Attribute& attribute : *node.mutable_attribute()) {
+        if (attribute.has_g()) apply(*attribute.mutable_g());
+      }
+    }
+  }
+
+ private:
+  void rename(std::string& name) const {
+    if (name == value_)
+      name = name_;
+    else if (!name.empty())
+      name += '\'';
+  }
+
+  std::string value_, name_;
+};
+
 std::string bytes_changed(std::string bytes, std::mt19937_64& random) {
   if (bytes.empty()) return std::string(1, static_cast<char>(random()));
   switch (random() % 3) {
@@ -227,6 +268,47 @@ std::string bytes_changed(std::string bytes, std::mt19937_64& random) {
     default: bytes.insert(random() % bytes.size(), 1, static_cast<char>(random()));
   }
   return bytes;
+}
+
+// Truths of both kinds and small numbers, which may be indices and extents too.
+HostTensor values_of(const TensorType& type) {
+  const std::size_t count = static_cast<std::size_t>(type.shape.elements()), size = dtype_size(type.dtype);
+  HostTensor tensor{type.dtype, type.shape, std::vector<std::byte>(count * size)};
+  for (std::size_t i = 0; i < count; ++i) {
+    if (is_floating(type.dtype))
+      tensor.bytes[(i + 1) * size - 1] = static_cast<std::byte>(i % 3 == 0 ? 0 : 0x3f);
+    else
+      tensor.bytes[i * size] = static_cast<std::byte>(i % (type.dtype == DType::boolean ? 2 : 3));
+  }
+  return tensor;
+}
+
+// What a run reads, writes and computes, without its temporaries; infinite where that is open: values decide an extent,
+// or there is control flow.
+Cost run_cost(const Graph& graph, const runtime::StagedPlan& plan) {
+  const auto control = [](const Node& node) { return node.op->kind == OpKind::control; };
+  const double open = std::numeric_limits<double>::infinity();
+  if (!graph.bound() || std::ranges::any_of(graph.nodes(), control)) return {open, open};
+  Cost cost{plan.first().cost().flops, 0};
+  const auto add = [&cost](const TensorType& type) {
+    cost.bytes += static_cast<double>(type.shape.elements()) * static_cast<double>(dtype_size(type.dtype));
+  };
+  std::ranges::for_each(plan.inputs(), add);
+  std::ranges::for_each(plan.outputs(), add);
+  return cost;
+}
+
+// Plans a bound graph, and runs it where that takes little.
+void plan_and_run(const Graph& graph, const passes::Evaluate& evaluate) {
+  const std::shared_ptr<Device> device = create_reference_device();
+  runtime::ProgramResources resources(*device);
+  const auto plan = runtime::make_staged_plan(graph, resources, {evaluate, [] {}, kRunBytes});
+  const Cost cost = run_cost(graph, *plan);
+  if (cost.bytes > kRunBytes || cost.flops > kRunFlops) return;
+  std::vector<HostTensor> inputs;
+  for (const TensorType& type : plan->inputs()) inputs.push_back(values_of(type));
+  runtime::StreamContext context(*device);
+  runtime::run_plan(*plan, context, inputs);
 }
 
 }  // namespace
@@ -238,7 +320,26 @@ std::string mutated(const std::string& model, std::mt19937_64& random) {
   return parsed.SerializeAsString();
 }
 
-void import_and_bind(std::span<const std::byte> model) {
+std::string joined(const std::string& first, const std::string& second, std::mt19937_64& random) {
+  pb::Model model, other;
+  if (!model.ParseFromString(first) || !other.ParseFromString(second)) return first;
+  pb::Graph& graph = *model.mutable_graph();
+  pb::Graph& rest = *other.mutable_graph();
+  std::string taken, given;
+  if (rest.input_size() > 0 && graph.output_size() > 0) {
+    auto& inputs = *rest.mutable_input();
+    inputs.SwapElements(static_cast<int>(random() % static_cast<std::size_t>(inputs.size())), inputs.size() - 1);
+    taken = inputs[inputs.size() - 1].name();
+    given = graph.output(static_cast<int>(random() % static_cast<std::size_t>(graph.output_size()))).name();
+    inputs.RemoveLast();
+  }
+  Renamed(taken, given).apply(rest);
+  graph.MergeFrom(rest);
+  model.mutable_functions()->MergeFrom(other.functions());
+  return model.SerializeAsString();
+}
+
+void import_and_run(std::span<const std::byte> model) {
   static const passes::Evaluate evaluate = runtime::reference_evaluate();
   const Graph graph = onnx::import_model(Blob::copy_of(model), evaluate);
   std::vector<Shape> shapes;
@@ -247,7 +348,11 @@ void import_and_bind(std::span<const std::byte> model) {
     for (const std::int64_t extent : graph.type(input.value).shape.dims())
       shape.append(extent == kUnknown ? 2 : extent);
   }
-  verify(passes::bind(graph, shapes, evaluate));
+  Graph bound = passes::bind(graph, shapes, evaluate);
+  verify(bound);
+  bound = passes::simplify(bound, evaluate);
+  verify(bound);
+  plan_and_run(bound, evaluate);
 }
 
 }  // namespace ml::onnx_test

@@ -1,4 +1,5 @@
-// Imports mutants of ONNX models in little memory: each is refused with an ml::Error or is a graph.
+// Imports, plans and (small ones) runs mutants of ONNX models in little memory: each is refused with an ml::Error or
+// goes through.
 //
 //   onnx_mutants SEED COUNT FILE MODEL...    FILE is the mutant at hand, and stays when something goes wrong
 #include <sys/resource.h>
@@ -52,7 +53,7 @@ int main(int argc, char** argv) {
         model = ml::onnx_test::mutated(model, random);
       std::ofstream(file, std::ios::binary) << model;
       try {
-        ml::onnx_test::import_and_bind(std::as_bytes(std::span(model)));
+        ml::onnx_test::import_and_run(std::as_bytes(std::span(model)));
         ++imported;
       } catch (const ml::Error& error) {
         if (error.code() == ml::Code::internal) throw;
