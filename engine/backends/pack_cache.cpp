@@ -32,7 +32,7 @@ std::shared_ptr<const Buffer> PackCache::get(const ConstantData& constant, std::
   const std::lock_guard making(entry->making);
   if (!entry->packed) {
     entry->packed = make();
-    constant.blob->set_aside(constant.bytes());
+    constant.set_aside();
     const std::lock_guard lock(mutex_);
     bytes_ += entry->packed->size();
   }

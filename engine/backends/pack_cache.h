@@ -11,11 +11,17 @@
 #include <string_view>
 
 #include "engine/backends/backend.h"
+#include "engine/backends/thread_pool.h"
 
 namespace ml {
 
 class PackCache {
  public:
+  // `threads`: of the device's pool, which kernels may pack with.
+  explicit PackCache(int threads = 1) : pool_(ThreadPool::of_process(threads)) {}
+
+  ThreadPool& pool() const { return *pool_; }
+
   // Makes the packed bytes. Runs once for a key; again only when it threw.
   using Make = std::function<std::shared_ptr<const Buffer>()>;
 
@@ -33,6 +39,7 @@ class PackCache {
     std::shared_ptr<const Buffer> packed;
   };
 
+  std::shared_ptr<ThreadPool> pool_;
   mutable std::mutex mutex_;  // guards the map and the total, not the making
   std::map<std::string, std::shared_ptr<Entry>, std::less<>> entries_;
   std::size_t bytes_ = 0;

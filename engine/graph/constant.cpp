@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "engine/graph/hashing.h"
@@ -14,8 +15,29 @@
 namespace ml {
 namespace {
 
+template <class T>
+std::vector<std::byte> multiplied(const ScaledConstant& scaled) {
+  const std::span<const std::byte> from = scaled.of.bytes();
+  std::vector<std::byte> bytes(from.begin(), from.end());
+  scaled.of.set_aside();
+  auto* const values = reinterpret_cast<T*>(bytes.data());
+  const std::size_t count = bytes.size() / sizeof(T), channels = scaled.factors.size();
+  const auto run = static_cast<std::size_t>(scaled.run);
+  for (std::size_t at = 0; at < count;) {
+    const double factor = scaled.factors[at / run % channels];
+    for (const std::size_t end = std::min(at + run, count); at < end; ++at)
+      values[at] = static_cast<T>(static_cast<double>(values[at]) * factor);
+  }
+  return bytes;
+}
+
 // Contents up to this size compare by their bytes, larger ones by who registered them.
 constexpr std::uint64_t kCompareBytes = 4096;
+
+std::string serial_identity() {
+  static std::atomic<std::uint64_t> serial{0};
+  return "process:" + std::to_string(++serial);
+}
 
 }  // namespace
 
@@ -32,6 +54,13 @@ std::uint64_t hash_bytes(std::span<const std::byte> bytes) noexcept {
   return hash_combine(state, tail);
 }
 
+struct Blob::Made {
+  ScaledConstant from;
+  std::once_flag once;
+  std::vector<std::byte> bytes;
+  std::atomic<bool> done{false};
+};
+
 Blob::Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity, Drop drop)
     : bytes_(bytes), owner_(std::move(owner)), identity_(std::move(identity)), drop_(drop) {}
 
@@ -40,15 +69,44 @@ std::shared_ptr<const Blob> Blob::copy_of(std::span<const std::byte> bytes) {
 }
 
 std::shared_ptr<const Blob> Blob::owning(std::vector<std::byte> bytes) {
-  static std::atomic<std::uint64_t> serial{0};
   auto owner = std::make_shared<std::vector<std::byte>>(std::move(bytes));
   const std::span<const std::byte> view(*owner);
-  return std::make_shared<const Blob>(view, std::move(owner), "process:" + std::to_string(++serial));
+  return std::make_shared<const Blob>(view, std::move(owner), serial_identity());
 }
+
+Blob::Blob(std::unique_ptr<Made> made) : identity_(serial_identity()), drop_(nullptr), made_(std::move(made)) {}
+
+Blob::~Blob() = default;
+
+std::shared_ptr<const Blob> Blob::of_scaled(ScaledConstant scaled) {
+  auto made = std::make_unique<Made>();
+  made->from = std::move(scaled);
+  return std::shared_ptr<const Blob>(new Blob(std::move(made)));
+}
+
+std::span<const std::byte> Blob::make() const {
+  std::call_once(made_->once, [this] {
+    made_->bytes =
+        made_->from.of.dtype == DType::f32 ? multiplied<float>(made_->from) : multiplied<double>(made_->from);
+    made_->done = true;
+  });
+  return made_->bytes;
+}
+
+std::uint64_t Blob::size() const noexcept { return made_ ? made_->from.of.length() : bytes_.size(); }
+const ScaledConstant* Blob::scaled() const noexcept { return made_ ? &made_->from : nullptr; }
+bool Blob::is_made() const noexcept { return !made_ || made_->done; }
 
 std::uint64_t ConstantData::length() const { return static_cast<std::uint64_t>(shape.elements()) * dtype_size(dtype); }
 
 std::span<const std::byte> ConstantData::bytes() const { return blob->bytes().subspan(offset, length()); }
+
+void ConstantData::set_aside() const {
+  if (blob->scaled() != nullptr)
+    blob->scaled()->of.set_aside();
+  else
+    blob->set_aside(bytes());
+}
 
 ConstantPtr make_constant(DType dtype, const Shape& shape, std::span<const std::byte> bytes) {
   const std::uint64_t wanted = static_cast<std::uint64_t>(shape.elements()) * dtype_size(dtype);

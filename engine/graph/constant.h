@@ -12,6 +12,8 @@
 
 namespace ml {
 
+struct ScaledConstant;
+
 // A run of bytes that graphs refer to: a mapped file, a sealed memfd, or memory of our own. Immutable while it is
 // shared.
 class Blob {
@@ -23,8 +25,18 @@ class Blob {
   Blob(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, std::string identity, Drop drop = nullptr);
   static std::shared_ptr<const Blob> copy_of(std::span<const std::byte> bytes);
   static std::shared_ptr<const Blob> owning(std::vector<std::byte> bytes);
+  // Bytes that are made when somebody asks for them first, and kept. Who packs the constant reads scaled() instead.
+  static std::shared_ptr<const Blob> of_scaled(ScaledConstant scaled);
+  ~Blob();
+  Blob(const Blob&) = delete;
+  Blob& operator=(const Blob&) = delete;
 
-  std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  std::span<const std::byte> bytes() const { return made_ ? make() : bytes_; }
+  std::uint64_t size() const noexcept;
+  // What its bytes are made of, or null.
+  const ScaledConstant* scaled() const noexcept;
+  // Whether it is memory by now, or a file.
+  bool is_made() const noexcept;
   // Says that these bytes are not read again soon.
   void set_aside(std::span<const std::byte> bytes) const {
     if (drop_ != nullptr) drop_(bytes);
@@ -36,6 +48,11 @@ class Blob {
   std::shared_ptr<const void> owner_;
   std::string identity_;
   Drop drop_;
+
+  struct Made;
+  explicit Blob(std::unique_ptr<Made> made);
+  std::span<const std::byte> make() const;
+  std::unique_ptr<Made> made_;  // null: bytes_ are there
 };
 
 // A dense row-major tensor inside a blob.
@@ -47,7 +64,18 @@ struct ConstantData {
 
   std::uint64_t length() const;  // bytes
   std::span<const std::byte> bytes() const;
+  // Says that the constant is not read again soon; nor is what it would be made of.
+  void set_aside() const;
 };
+
+// The elements of a constant of f32 or f64, each times the factor of its channel and rounded once: that of element i is
+// i / run % factors.size().
+struct ScaledConstant {
+  ConstantData of;
+  std::vector<double> factors;
+  std::int64_t run;
+};
+
 // Same type and, up to 4 KiB, the same bytes; larger ones when they are the same range of the same blob.
 bool equal(const ConstantData& a, const ConstantData& b);
 std::uint64_t hash(const ConstantData& constant);

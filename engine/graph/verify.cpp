@@ -22,7 +22,7 @@ void check_constant(const ConstantData& constant) {
   check_type({constant.dtype, constant.shape});
   if (!constant.shape.known()) fail("a constant has the unknown shape " + constant.shape.str());
   if (constant.blob == nullptr) fail("a constant has no bytes");
-  const std::uint64_t size = constant.blob->bytes().size(), length = constant.length();
+  const std::uint64_t size = constant.blob->size(), length = constant.length();
   if (length > size || constant.offset > size - length) {
     fail("a constant's bytes [" + std::to_string(constant.offset) + ", +" + std::to_string(length) +
          ") lie outside of a blob of " + std::to_string(size) + " bytes");

@@ -51,19 +51,11 @@ bool all_finite(const Numbers& numbers) {
   return true;
 }
 
-// The constant times factor[channel], where the channel of element i is i / inner % channels.
-template <class T>
+// The constant times factor[channel], where the channel of element i is i / inner % channels. Most are only ever
+// packed, so the product is not made here.
 ConstantPtr scaled(const ConstantData& weights, const Numbers& factor, std::int64_t inner) {
-  std::vector<std::byte> bytes(weights.bytes().begin(), weights.bytes().end());
-  weights.blob->set_aside(weights.bytes());
-  auto* const values = reinterpret_cast<T*>(bytes.data());
-  const std::size_t count = bytes.size() / sizeof(T), channels = factor.size(), run = static_cast<std::size_t>(inner);
-  for (std::size_t at = 0; at < count;) {
-    const std::size_t channel = at / run % channels, end = std::min(at + run, count);
-    for (; at < end; ++at) values[at] = static_cast<T>(static_cast<double>(values[at]) * factor[channel]);
-  }
   return std::make_shared<const ConstantData>(
-      ConstantData{weights.dtype, weights.shape, Blob::owning(std::move(bytes)), 0});
+      ConstantData{weights.dtype, weights.shape, Blob::of_scaled({weights, factor, inner}), 0});
 }
 
 class Weights {
@@ -74,7 +66,7 @@ class Weights {
     for (const Node& node : graph.nodes()) {
       if (node.op->kind != OpKind::constant) continue;
       const Blob& blob = *node.as<ConstantAttributes>().value->blob;
-      if (seen.insert(blob.identity()).second) budget_ += blob.bytes().size();
+      if (seen.insert(blob.identity()).second) budget_ += blob.size();
     }
   }
 
@@ -206,8 +198,7 @@ class Weights {
     const ConstantData& given = *graph.constant(weights.id);
     if (given.length() > budget_ || inner == 0) return {};
     budget_ -= given.length();
-    return constant(
-        graph, given.dtype == DType::f32 ? scaled<float>(given, factor, inner) : scaled<double>(given, factor, inner));
+    return constant(graph, scaled(given, factor, inner));
   }
 
   static Var vector(Graph& graph, DType dtype, const Numbers& numbers) {

@@ -25,7 +25,7 @@ std::shared_ptr<Buffer> place(Device& device, const ConstantData& constant, Cons
     const std::unique_ptr<Stream> stream = device.create_stream();
     stream->upload({buffer.get(), 0, bytes.size()}, bytes.data());
     stream->record()->wait();
-    constant.blob->set_aside(bytes);
+    constant.set_aside();
   }
   return buffer;
 }

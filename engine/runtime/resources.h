@@ -21,7 +21,10 @@ class ProgramResources {
   // does.
   explicit ProgramResources(Device& device, std::shared_ptr<MemoryBudget> memory = nullptr,
                             std::shared_ptr<Tuner> tuner = nullptr)
-      : device_(device), tuner_(std::move(tuner)), memory_(std::move(memory), MemoryBudget::Purpose::programs) {}
+      : device_(device),
+        tuner_(std::move(tuner)),
+        packs_(device.traits().threads),
+        memory_(std::move(memory), MemoryBudget::Purpose::programs) {}
   ProgramResources(const ProgramResources&) = delete;
   ProgramResources& operator=(const ProgramResources&) = delete;
 

@@ -183,7 +183,7 @@ const Implementation* Tuner::measure(const KernelRequest& request, std::span<con
     BufferSpan scratch;
     double seconds = std::numeric_limits<double>::infinity();
   };
-  PackCache packs;  // what loses packs nothing that stays
+  PackCache packs(device_.traits().threads);  // what loses packs nothing that stays
   Operands operands(device_, request);
   std::vector<Contestant> contestants(rows.size());
   double best = std::numeric_limits<double>::infinity(), spent = 0;

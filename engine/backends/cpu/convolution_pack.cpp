@@ -4,29 +4,25 @@
 #include <string>
 
 #include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/panel_pack.h"
 
 namespace ml::cpu {
 
-std::shared_ptr<const Buffer> pack_panels(const ConstantData& weights, const WeightShape& shape,
-                                          const PanelKernel& kernel, PackCache& packs) {
+std::shared_ptr<const Buffer> pack_weights(const ConstantData& weights, const WeightShape& shape,
+                                           const PanelKernel& kernel, PackCache& packs) {
   const auto& [groups, results, depth, taps] = shape;
   const std::string format = "convolution panels width=" + std::to_string(kernel.width) +
                              " groups=" + std::to_string(groups) + " taps=" + std::to_string(taps);
   return packs.get(weights, format, [&] {
     auto buffer = std::make_shared<CpuBuffer>(
         static_cast<std::size_t>(groups * kernel.panels(results) * taps * depth * kernel.width) * sizeof(float));
-    const auto bytes = weights.bytes();
-    CpuBuffer aligned(bytes.size());  // constants lie at any alignment
-    std::copy(bytes.begin(), bytes.end(), aligned.data());
-    const auto* const given = reinterpret_cast<const float*>(aligned.data());
-    auto* to = reinterpret_cast<float*>(buffer->data());
+    auto* const to = reinterpret_cast<float*>(buffer->data());
+    const std::int64_t length = kernel.panels(results) * taps * depth * kernel.width;  // of a group
     for (std::int64_t group = 0; group < groups; ++group) {
-      for (std::int64_t column = 0; column < results; column += kernel.width) {
-        const float* const from = given + (group * results + column) * depth * taps;
-        for (std::int64_t tap = 0; tap < taps; ++tap, to += depth * kernel.width)
-          kernel.pack(from + tap, taps, depth * taps, depth, std::min(kernel.width, results - column), to);
-      }
+      const PanelSource source{group * results * depth * taps, taps, 1, depth, results, {taps, depth * taps}};
+      pack_panels(weights, source, kernel.width, to + group * length, packs.pool());
     }
+    buffer->offer_huge_pages();
     return buffer;
   });
 }

@@ -14,8 +14,8 @@ struct WeightShape {
   std::int64_t groups, results, depth, taps;  // results and depth of a group
 };
 // [group][panel][tap][depth][width]
-std::shared_ptr<const Buffer> pack_panels(const ConstantData& weights, const WeightShape& shape,
-                                          const PanelKernel& kernel, PackCache& packs);
+std::shared_ptr<const Buffer> pack_weights(const ConstantData& weights, const WeightShape& shape,
+                                           const PanelKernel& kernel, PackCache& packs);
 // Of windows of one channel each: [tap][channel].
 std::shared_ptr<const Buffer> pack_windows(const ConstantData& weights, std::int64_t channels, std::int64_t taps,
                                            PackCache& packs);

@@ -18,7 +18,7 @@ namespace ml {
 namespace cpu {
 namespace {
 
-// From here on memory comes as pages: zero without being touched, and huge where the system has them.
+// From here on memory comes as pages, zero without being touched.
 constexpr std::size_t kPages = 1u << 20;
 constexpr std::size_t kHugePage = 2u << 20;
 
@@ -36,7 +36,6 @@ void* map_pages(std::size_t size) {
   const std::size_t whole = (size + page - 1) / page * page;
   if (before != 0) munmap(first, before);
   if (before + whole < size + spare) munmap(begin + whole, size + spare - before - whole);
-  madvise(begin, size, MADV_HUGEPAGE);  // advice: nothing depends on it
   return begin;
 }
 
@@ -127,6 +126,10 @@ CpuBuffer::CpuBuffer(std::size_t size) : Buffer(size) {
 CpuBuffer::~CpuBuffer() {
   if (owned_ == Owned::heap) std::free(data_);
   if (owned_ == Owned::pages) munmap(data_, size());
+}
+
+void CpuBuffer::offer_huge_pages() const {
+  if (owned_ == Owned::pages) madvise(data_, size(), MADV_HUGEPAGE);  // advice: nothing depends on it
 }
 
 CpuStream::CpuStream(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)), done_(std::make_shared<DoneFence>()) {}

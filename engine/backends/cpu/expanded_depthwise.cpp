@@ -101,7 +101,7 @@ class ExpandedDepthwise final : public Kernel {
     depth_ = expand.x->type.shape[1];
     channels_ = windows.x->type.shape[1];
     steps_ = (channels_ + kChannels - 1) / kChannels;
-    weights_ = pack_panels(*expand.w->constant, {1, channels_, depth_, 1}, kernel_, packs);
+    weights_ = pack_weights(*expand.w->constant, {1, channels_, depth_, 1}, kernel_, packs);
     window_weights_ = first_input_of_second(request);
     windows_packed_ = pack_windows(*windows.w->constant, channels_, down_.window * across_.window, packs);
     run_lines_ = depthwise_lines(down_.window, down_.stride);

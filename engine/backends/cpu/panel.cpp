@@ -251,18 +251,6 @@ void run_panel(const PanelRun& run) {
   }
 }
 
-void pack_panels(const float* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t depth,
-                 std::int64_t columns, float* to) {
-  for (std::int64_t first = 0; first < columns; first += kWidth) {
-    const std::int64_t width = std::min(kWidth, columns - first);
-    for (std::int64_t k = 0; k < depth; ++k, to += kWidth) {
-      const float* const row = from + k * row_stride + first * column_stride;
-      for (std::int64_t j = 0; j < width; ++j) to[j] = row[j * column_stride];
-      std::fill(to + width, to + kWidth, 0.0f);
-    }
-  }
-}
-
 std::int64_t panel_width() { return kWidth; }
 std::int64_t panel_rows_for(std::int64_t columns) { return 2 * vectors_of(columns) <= kVectors ? kMostRows : kRows; }
 std::int64_t panel_rows() { return kRows; }
@@ -275,7 +263,6 @@ namespace ml::cpu {
 namespace {
 
 HWY_EXPORT(run_panel);
-HWY_EXPORT(pack_panels);
 HWY_EXPORT(panel_width);
 HWY_EXPORT(panel_rows);
 HWY_EXPORT(panel_rows_for);
@@ -284,8 +271,7 @@ HWY_EXPORT(panel_rows_for);
 
 const PanelKernel& panel_kernel() {
   static const PanelKernel kernel{HWY_DYNAMIC_DISPATCH(panel_rows)(), HWY_DYNAMIC_DISPATCH(panel_width)(),
-                                  HWY_DYNAMIC_DISPATCH(panel_rows_for), HWY_DYNAMIC_DISPATCH(run_panel),
-                                  HWY_DYNAMIC_DISPATCH(pack_panels)};
+                                  HWY_DYNAMIC_DISPATCH(panel_rows_for), HWY_DYNAMIC_DISPATCH(run_panel)};
   return kernel;
 }
 

@@ -46,9 +46,6 @@ struct PanelKernel {
   // of `rows` for half a panel and less.
   std::int64_t (*rows_for)(std::int64_t columns);
   void (*run)(const PanelRun& run);
-  // Packs the columns of [depth, columns] with these strides (in elements) into panels, depth rows each.
-  void (*pack)(const float* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t depth,
-               std::int64_t columns, float* to);
 
   std::int64_t panels(std::int64_t columns) const { return (columns + width - 1) / width; }
 };

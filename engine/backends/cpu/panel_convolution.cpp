@@ -54,7 +54,7 @@ class PanelConvolution final : public Kernel {
     panels_ = kernel_.panels(width_);
     taps_ = lines_.line[0].window * lines_.line[1].window * lines_.line[2].window;
     pixels_ = lines_.line[0].count * lines_.line[1].count * lines_.line[2].count;
-    packed_ = pack_panels(*request.w->constant, {groups_, width_, depth_, taps_}, kernel_, packs);
+    packed_ = pack_weights(*request.w->constant, {groups_, width_, depth_, taps_}, kernel_, packs);
 
     if (joins_taps(request)) {
       planes_ = !lies_channels_last(*request.x);

@@ -81,7 +81,9 @@ class PanelMatmul final : public Kernel {
     return packs.get(constant, format, [&] {
       const auto floats = static_cast<std::size_t>(panels_ * shape_.k * kernel_.width);
       auto buffer = std::make_shared<CpuBuffer>(floats * sizeof(float));
-      pack_matrix(constant, shape_.b, shape_.k, shape_.n, kernel_.width, reinterpret_cast<float*>(buffer->data()));
+      const PanelSource source{.depth = shape_.k, .columns = shape_.n, .strides = shape_.b};
+      pack_panels(constant, source, kernel_.width, reinterpret_cast<float*>(buffer->data()), packs.pool());
+      buffer->offer_huge_pages();
       return buffer;
     });
   }

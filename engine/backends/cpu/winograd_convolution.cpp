@@ -4,12 +4,14 @@
 // A part takes tiles in blocks that stay in the second-level cache: it transforms the image under a block, multiplies
 // for each of the 36 products the block's channels with that product's panels, and transforms the sums into results.
 #include <algorithm>
+#include <cstring>
 
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/panel.h"
+#include "engine/backends/cpu/panel_pack.h"
 #include "engine/backends/cpu/partition.h"
 #include "engine/backends/cpu/winograd.h"
 
@@ -92,12 +94,16 @@ class WinogradConvolution final : public Kernel {
       auto buffer =
           std::make_shared<CpuBuffer>(static_cast<std::size_t>(kWinogradProducts * product_floats) * sizeof(float));
       auto* const packed = reinterpret_cast<float*>(buffer->data());  // zeroed
-      const auto bytes = constant.bytes();
+      constexpr std::int64_t kWindow = 9;
+      const PanelSource source{0, kWindow, 1, channels_, results_, {kWindow, channels_ * kWindow}};
+      const PanelReader reader(constant, source);
       for (std::int64_t result = 0; result < results_; ++result) {
         for (std::int64_t channel = 0; channel < channels_; ++channel) {
-          float window[9], products[kWinogradProducts];
-          std::copy_n(bytes.begin() + (result * channels_ + channel) * static_cast<std::int64_t>(sizeof window),
-                      sizeof window, reinterpret_cast<std::byte*>(window));
+          float window[kWindow], products[kWinogradProducts];
+          std::memcpy(window, reader.at((result * channels_ + channel) * kWindow), sizeof window);
+          if (reader.scales()) {
+            for (float& weight : window) weight = static_cast<float>(weight * reader.factor(result));
+          }
           winograd_weights(window, products);
           float* to = packed + (result / panel_.width * channels_ + channel) * panel_.width + result % panel_.width;
           for (const float product : products) {
@@ -106,6 +112,7 @@ class WinogradConvolution final : public Kernel {
           }
         }
       }
+      buffer->offer_huge_pages();
       return buffer;
     });
   }

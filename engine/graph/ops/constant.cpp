@@ -10,7 +10,7 @@ std::vector<TensorType> infer_constant(const InferArguments& a) {
   const ConstantPtr& value = a.as<ConstantAttributes>().value;
   if (!value || !value->blob) rules::fail(a, "has no value");
   if (!value->shape.known()) rules::fail(a, "has the unknown shape " + value->shape.str());
-  const std::uint64_t size = value->blob->bytes().size();
+  const std::uint64_t size = value->blob->size();
   if (static_cast<std::uint64_t>(value->shape.elements()) > size / dtype_size(value->dtype)) {
     rules::fail(
         a, rules::text({value->dtype, value->shape}) + " does not fit in a blob of " + std::to_string(size) + " bytes");

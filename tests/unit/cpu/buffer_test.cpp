@@ -3,8 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <memory>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "engine/backends/cpu/cpu_device.h"
@@ -25,6 +29,30 @@ TEST(CpuBuffer, BeginsAtAHugePage) {
     const CpuBuffer buffer(size);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.data()) % (2 * kMegabyte), 0U) << size;
   }
+}
+
+// What the system was told of the mapping around an address: the flags of its line in smaps.
+std::string mapping_flags(const std::byte* address) {
+  std::ifstream maps("/proc/self/smaps");
+  const auto wanted = reinterpret_cast<std::uintptr_t>(address);
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0, end = 0;
+    char dash = 0;
+    if (std::istringstream(line) >> std::hex >> begin >> dash >> end && dash == '-')
+      inside = begin <= wanted && wanted < end;
+    if (inside && line.starts_with("VmFlags:")) return line;
+  }
+  return {};
+}
+
+TEST(CpuBuffer, IsOfferedHugePagesWhenItIsAskedTo) {
+  const CpuBuffer buffer(4 * kMegabyte);
+  ASSERT_NE(mapping_flags(buffer.data()), "");
+  EXPECT_EQ(mapping_flags(buffer.data()).find(" hg"), std::string::npos);
+  buffer.offer_huge_pages();
+  EXPECT_EQ(mapping_flags(buffer.data()).find(" hg") != std::string::npos,
+            std::filesystem::exists("/sys/kernel/mm/transparent_hugepage"));
 }
 
 TEST(CpuBuffer, IsZeroAndCanBeWrittenToItsEnd) {
