@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <random>
+#include <string>
 
 #include "engine/backends/pack_cache.h"
 #include "engine/graph/build_nn.h"
@@ -117,7 +119,7 @@ TEST_F(TunerTest, ReadsOnlyWhatIsThere) {
   EXPECT_EQ(&tuner(device, TuningMode::read_only).choose(Product(64).request()), &device.fast());
 }
 
-TEST_F(TunerTest, MeasuresAgainWhatIsDamagedOrNamesNoRow) {
+TEST_F(TunerTest, MeasuresAgainWhatIsDamaged) {
   TwoRows device;
   tuner(device).choose(Product(64).request());
   for (const auto& entry : fs::directory_iterator(folder() / "tuning-1")) fs::resize_file(entry.path(), 10);
@@ -128,6 +130,31 @@ TEST_F(TunerTest, MeasuresAgainWhatIsDamagedOrNamesNoRow) {
   Tuner last = tuner(device);
   last.choose(Product(64).request());
   EXPECT_EQ(last.measured(), 0u);
+}
+
+// An answer of another build, whole as a file: a row that is gone, one that doesn't take the request, none at all.
+TEST_F(TunerTest, MeasuresAgainWhatNamesNoRow) {
+  TwoRows device;
+  tuner(device).choose(Product(64).request());
+  fs::path file;
+  for (const auto& entry : fs::directory_iterator(folder() / "tuning-1")) file = entry.path();
+  std::string key;
+  std::getline(std::ifstream(file), key);
+  const auto answer = [&] { return TuningCache(folder(), false, [](const std::string&) {}).find(key); };
+  ASSERT_EQ(answer(), "idle");
+  for (const char* unknown : {"a_kernel_that_is_gone", "panel_convolution", ""}) {
+    SCOPED_TRACE(unknown);
+    TuningCache(folder(), true, [](const std::string&) {}).keep(key, unknown);
+    ASSERT_EQ(answer(), unknown);
+    Tuner reads = tuner(device, TuningMode::read_only);
+    EXPECT_EQ(&reads.choose(Product(64).request()), &device.slow());
+    EXPECT_EQ(answer(), unknown);
+    Tuner again = tuner(device);
+    EXPECT_EQ(&again.choose(Product(64).request()), &device.fast());
+    EXPECT_EQ(again.measured(), 1u);
+    EXPECT_EQ(answer(), "idle");
+  }
+  EXPECT_TRUE(warnings.empty());
 }
 
 TEST_F(TunerTest, LeavesSmallWorkToTheTable) {
