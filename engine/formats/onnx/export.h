@@ -10,7 +10,7 @@
 namespace ml::onnx {
 
 inline constexpr int kExportOpset = 20;
-inline constexpr int kEarliestOpset = 13;
+inline constexpr int kEarliestOpset = 7;
 
 // Receives the file piece by piece.
 using Sink = std::function<void(std::span<const std::byte>)>;

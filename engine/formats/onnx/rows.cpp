@@ -110,27 +110,6 @@ void refuse_missing(const Graph& graph) {
   throw Error(Code::unsupported, "ONNX has no counterpart for: " + text);
 }
 
-// The operator set that brought an element type to all operators that take it here.
-int opset_of(DType dtype) {
-  switch (dtype) {
-    case DType::i4:
-    case DType::u4: return 21;
-    case DType::f4e2m1: return 23;
-    case DType::f8e8m0: return 24;
-    case DType::i2:
-    case DType::u2: return 25;
-    default: return is_narrow(dtype) || dtype == DType::bf16 ? kExportOpset : kEarliestOpset;
-  }
-}
-// The same for one row, where that came later.
-int opset_of(const Node& node, DType dtype) {
-  const std::string_view op = node.op->name;
-  const bool short_integer = is_integer(dtype) && dtype_info(dtype).bits < 32;
-  if (op == "add" || op == "sub" || op == "mul" || op == "div") return short_integer ? 14 : kEarliestOpset;
-  if (op == "relu") return is_integer(dtype) ? 14 : kEarliestOpset;
-  return op == "is_inf" && dtype == DType::f16 ? 20 : kEarliestOpset;
-}
-
 }  // namespace
 
 Graph in_written_rows(const Graph& source) {
@@ -143,9 +122,7 @@ int opset_of_types(const Graph& graph) {
   int opset = kEarliestOpset;
   for (const GraphInput& input : graph.inputs()) opset = std::max(opset, opset_of(graph.type(input.value).dtype));
   for (const Node& node : graph.nodes()) {
-    for (std::uint32_t i = 0; i < node.output_count; ++i)
-      opset = std::max(opset, opset_of(graph.type(node.output(i)).dtype));
-    if (!node.inputs.empty()) opset = std::max(opset, opset_of(node, graph.type(node.inputs[0]).dtype));
+    opset = std::max(opset, opset_of_types(graph, node));
     Bodies inner([&](GraphPtr& body) { opset = std::max(opset, opset_of_types(*body)); });
     inspect(*node.attributes, inner);
   }

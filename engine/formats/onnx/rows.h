@@ -9,7 +9,7 @@ namespace ml::onnx {
 // naming every op that is left without one.
 Graph in_written_rows(const Graph& graph);
 
-// The first operator set that has the element types of such a graph for everything, from kEarliestOpset on.
+// The first operator set that has the element types of such a graph for its rows, from kEarliestOpset on.
 int opset_of_types(const Graph& graph);
 
 }  // namespace ml::onnx

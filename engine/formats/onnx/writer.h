@@ -92,7 +92,12 @@ class Writer {
 
 // The operator set that brought `op_type` in the form that is written here, or the attribute; 0 where neither needs a
 // later one than kEarliestOpset.
-int opset_of(std::string_view op_type, std::string_view attribute = {});
+int opset_of(std::string_view op_type);
+int opset_of(std::string_view op_type, std::string_view attribute);
+// The operator set that brought an element type to all operators that take it here.
+int opset_of(DType dtype);
+// The operator set that has the element types of a row for what it is written as, from kEarliestOpset on.
+int opset_of_types(const Graph& graph, const Node& node);
 // The attribute that is input `i` of `op_type` in operator set `opset`; null where it is an input.
 const char* attribute_of_input(std::string_view op_type, std::size_t i, int opset);
 
