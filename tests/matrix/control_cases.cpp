@@ -11,7 +11,6 @@ using Given = std::span<const Var>;
 
 const TensorType kNumber{DType::f32, {}};
 const TensorType kCount{DType::i64, {}};
-const TensorType kFlag{DType::boolean, {}};
 const TensorType kRow{DType::f32, {5}};
 const TensorType kRows{DType::f32, {4, 5}};
 const TensorType kNoRows{DType::f32, {0, 5}};
