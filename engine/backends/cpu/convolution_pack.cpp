@@ -10,7 +10,7 @@ namespace ml::cpu {
 
 std::shared_ptr<const Buffer> pack_weights(const ConstantData& weights, const WeightShape& shape,
                                            const PanelKernel& kernel, PackCache& packs) {
-  const auto& [groups, results, depth, taps] = shape;
+  const std::int64_t groups = shape.groups, results = shape.results, depth = shape.depth, taps = shape.taps;
   const std::string format = "convolution panels width=" + std::to_string(kernel.width) +
                              " groups=" + std::to_string(groups) + " taps=" + std::to_string(taps);
   return packs.get(weights, format, [&] {
