@@ -1,9 +1,10 @@
 // Threads that run the parts of one kernel side by side.
 //
-// What the parts are is decided by the caller, from shapes alone; which thread runs which part is not, so results never
-// depend on it. Each thread begins with a run of parts of its own, the same from call to call: what it wrote as part of
-// one kernel it mostly reads in the next, from its own cache. Then it takes what others have left. Threads without work
-// spin for at most 50 us, not at all when there are fewer CPUs than threads, then sleep.
+// What the parts are is decided by the caller, from shapes alone unless every cut gives the same bits; which thread
+// runs which part is not, so results never depend on it. Each thread begins with a run of parts of its own, the same
+// from call to call: what it wrote as part of one kernel it mostly reads in the next, from its own cache. Then it takes
+// what others have left. Threads without work spin for at most 50 us, not at all when there are fewer CPUs than
+// threads, then sleep.
 #pragma once
 
 #include <atomic>
