@@ -153,6 +153,9 @@ class Device {
   virtual std::unique_ptr<Buffer> wrap(void* memory, std::size_t bytes) = 0;  // unified devices only
   virtual std::unique_ptr<Stream> create_stream() = 0;
   virtual std::span<const Implementation> implementations() const = 0;
+  // What executors call while nothing waits: a little work, of at most a few milliseconds, that makes later runs faster.
+  // False: there was nothing to do.
+  virtual bool work_while_idle() { return false; }
 };
 
 // The first row that takes the request. Throws unsupported with op, dtypes, shapes and each row's phrase when none

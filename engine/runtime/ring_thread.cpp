@@ -60,7 +60,8 @@ std::unique_ptr<TaskThread> RingThread::make_executor(std::size_t number) {
       [context](Task& task) { run_task(task, *context); }, wakeup_,
       TaskThreadOptions{.name = "ml-exec-" + std::to_string(number),
                         .spin = options_.spin,
-                        .running = options_.running.empty() ? nullptr : &options_.running[number]});
+                        .running = options_.running.empty() ? nullptr : &options_.running[number],
+                        .idle = [this] { return device_.work_while_idle(); }});
 }
 
 std::unique_ptr<TaskThread> RingThread::make_compiler(std::size_t number) {

@@ -46,7 +46,7 @@ void TaskThread::say_running(std::uint64_t session) {
 
 void TaskThread::run() {
   if (options_.niceness != 0) setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), options_.niceness);
-  bool was_short = false;
+  bool was_short = false, idle_work = false;
   for (;;) {
     Task* task = nullptr;
     bool found = tasks_.take(task);
@@ -57,6 +57,7 @@ void TaskThread::run() {
     if (!found) {
       was_short = false;
       if (stop_.load(std::memory_order_acquire)) return;
+      if (idle_work && (idle_work = options_.idle())) continue;
       sleeper_.sleep([this] { return !tasks_.empty() || stop_.load(std::memory_order_acquire); });
       continue;
     }
@@ -66,6 +67,7 @@ void TaskThread::run() {
     was_short = task->ended - task->started < options_.spin;
     results_.put(task);
     done_.wake();
+    idle_work = options_.idle != nullptr;
   }
 }
 

@@ -20,6 +20,7 @@ struct TaskThreadOptions {
   std::uint64_t spin = 0;            // ns that it polls after work that was shorter before it sleeps
   int niceness = 0;                  // where lowering its own priority is refused it runs at the usual one
   std::uint64_t* running = nullptr;  // where it says for which session it works; 0: none. May be null.
+  std::function<bool()> idle = {};   // called behind a task while none waits, until it answers false. May be empty.
 };
 
 class TaskThread {

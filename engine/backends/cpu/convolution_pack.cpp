@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/backends/cpu/cpu_device.h"
+#include "engine/backends/cpu/packed_buffer.h"
 #include "engine/backends/cpu/panel_pack.h"
 
 namespace ml::cpu {
@@ -14,7 +15,7 @@ std::shared_ptr<const Buffer> pack_weights(const ConstantData& weights, const We
   const std::string format = "convolution panels width=" + std::to_string(kernel.width) +
                              " groups=" + std::to_string(groups) + " taps=" + std::to_string(taps);
   return packs.get(weights, format, [&] {
-    auto buffer = std::make_shared<CpuBuffer>(
+    auto buffer = PackedBuffer::make(
         static_cast<std::size_t>(groups * kernel.panels(results) * taps * depth * kernel.width) * sizeof(float));
     auto* const to = reinterpret_cast<float*>(buffer->data());
     const std::int64_t length = kernel.panels(results) * taps * depth * kernel.width;  // of a group
@@ -22,7 +23,7 @@ std::shared_ptr<const Buffer> pack_weights(const ConstantData& weights, const We
       const PanelSource source{group * results * depth * taps, taps, 1, depth, results, {taps, depth * taps}};
       pack_panels(weights, source, kernel.width, to + group * length, packs.pool());
     }
-    buffer->offer_huge_pages();
+    buffer->complete();
     return buffer;
   });
 }

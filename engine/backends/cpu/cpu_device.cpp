@@ -12,6 +12,7 @@
 
 #include "engine/backends/cpu/dnnl_support.h"
 #include "engine/backends/cpu/loop_tiles.h"
+#include "engine/backends/cpu/packed_buffer.h"
 #include "ml/error.h"
 
 namespace ml {
@@ -95,6 +96,7 @@ class CpuDevice final : public Device {
   }
   std::unique_ptr<Stream> create_stream() override { return std::make_unique<CpuStream>(pool_); }
   std::span<const Implementation> implementations() const override { return table_; }
+  bool work_while_idle() override { return move_to_huge_page(); }
 
  private:
   std::shared_ptr<ThreadPool> pool_;
@@ -126,10 +128,6 @@ CpuBuffer::CpuBuffer(std::size_t size) : Buffer(size) {
 CpuBuffer::~CpuBuffer() {
   if (owned_ == Owned::heap) std::free(data_);
   if (owned_ == Owned::pages) munmap(data_, size());
-}
-
-void CpuBuffer::offer_huge_pages() const {
-  if (owned_ == Owned::pages) madvise(data_, size(), MADV_HUGEPAGE);  // advice: nothing depends on it
 }
 
 CpuStream::CpuStream(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)), done_(std::make_shared<DoneFence>()) {}

@@ -13,7 +13,7 @@
 
 namespace ml::cpu {
 
-class CpuBuffer final : public Buffer {
+class CpuBuffer : public Buffer {
  public:
   // Zeroed memory of its own, 64-byte aligned; throws out_of_memory.
   explicit CpuBuffer(std::size_t size);
@@ -24,10 +24,6 @@ class CpuBuffer final : public Buffer {
   CpuBuffer& operator=(const CpuBuffer&) = delete;
 
   std::byte* data() const { return data_; }
-  // For memory that is read for long, once it has been written: from then on the system may move it to huge pages when
-  // it has the time. To ask for them while it is written is what takes longest in a load: they are memory that nobody
-  // has used for a while, which a virtual machine's host has taken back and gives page by page.
-  void offer_huge_pages() const;
 
  private:
   enum class Owned { no, heap, pages };

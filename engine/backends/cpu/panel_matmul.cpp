@@ -6,6 +6,7 @@
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/matmul_shape.h"
+#include "engine/backends/cpu/packed_buffer.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/panel_pack.h"
 #include "engine/backends/cpu/partition.h"
@@ -30,7 +31,7 @@ class PanelMatmul final : public Kernel {
       const std::int64_t pieces = (shape_.k + kPieceFloats - 1) / kPieceFloats;
       depth_ = (shape_.k + pieces - 1) / pieces;
     }
-    block_ = std::clamp<std::int64_t>(kBlockBytes / (depth_ * kFloatBytes) / kernel_.rows, 1, tiles) * kernel_.rows;
+    block_ = std::clamp<std::int64_t>(kBlockBytes / (depth_ * kFloatBytes), kernel_.rows, rows_);
     const double flops =
         2.0 * static_cast<double>(rows_) * static_cast<double>(shape_.n) * static_cast<double>(shape_.k);
     const std::int64_t wanted = part_count(flops, kFlopsPerPart, 64);
@@ -65,9 +66,13 @@ class PanelMatmul final : public Kernel {
       cpu_stream(stream).pool().parallel_for(panel_parts_ * row_parts_, [&](std::int64_t part) {
         const Range rows = range_of(rows_, row_parts_, part % row_parts_, kernel_.rows);
         const Range panels = range_of(panels_, panel_parts_, part / row_parts_);
-        for (std::int64_t row = rows.begin; row < rows.end; row += block_) {
+        const std::int64_t blocks = (rows.size() + block_ - 1) / block_;
+        for (std::int64_t i = 0; i < blocks; ++i) {
+          const Range block = range_of(rows, blocks, i);
+          // Parts behind each other use the same panels.
+          const Range users = blocks == 1 && panels.size() == 1 ? Range{0, rows_} : block;
           for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
-            run(a, c, {row, std::min(row + block_, rows.end)}, {panel, from}, epilogue);
+            run(a, c, block, users, {panel, from}, epilogue);
         }
       });
     }
@@ -80,10 +85,10 @@ class PanelMatmul final : public Kernel {
                                std::to_string(shape_.b.column);
     return packs.get(constant, format, [&] {
       const auto floats = static_cast<std::size_t>(panels_ * shape_.k * kernel_.width);
-      auto buffer = std::make_shared<CpuBuffer>(floats * sizeof(float));
+      auto buffer = PackedBuffer::make(floats * sizeof(float));
       const PanelSource source{.depth = shape_.k, .columns = shape_.n, .strides = shape_.b};
       pack_panels(constant, source, kernel_.width, reinterpret_cast<float*>(buffer->data()), packs.pool());
-      buffer->offer_huge_pages();
+      buffer->complete();
       return buffer;
     });
   }
@@ -97,32 +102,34 @@ class PanelMatmul final : public Kernel {
     return packed + (piece.panel * shape_.k + piece.from) * kernel_.width;
   }
 
-  void run(const float* a, float* c, Range rows, const Piece& piece, const KeptEpilogue::Launch& epilogue) const {
+  // `users`: the rows among which fetching what comes behind this piece is shared out.
+  void run(const float* a, float* c, Range rows, Range users, const Piece& piece,
+           const KeptEpilogue::Launch& epilogue) const {
     const float* left[kMostRows];
     float* out[kMostRows];
     PanelRun run{left, 0, 1, std::min(depth_, shape_.k - piece.from), at(piece), out, 0, piece.from > 0, nullptr};
     const std::int64_t column = piece.panel * kernel_.width;
     run.columns = std::min(kernel_.width, shape_.n - column);
-    // What comes behind this piece is fetched while this one is in use, a share of it with each tile.
+    // What comes behind this piece is fetched while this one is in use.
     const bool last = piece.panel + 1 == panels_;
     const Piece next = last ? Piece{0, piece.from + depth_} : Piece{piece.panel + 1, piece.from};
     const std::int64_t lines = std::clamp<std::int64_t>(shape_.k - next.from, 0, depth_) * kernel_.width / kLineFloats;
-    const std::int64_t tiles = (rows.size() + kernel_.rows - 1) / kernel_.rows, share = (lines + tiles - 1) / tiles;
-    run.ahead = at(next);
-    const float* const end = run.ahead + lines * kLineFloats;
-    for (std::int64_t row = rows.begin; row < rows.end; row += kernel_.rows) {
-      run.count = std::min(kernel_.rows, rows.end - row);
-      for (std::int64_t i = 0; i < run.count; ++i) {
-        const auto& batch = shape_.batches[static_cast<std::size_t>((row + i) / shape_.m)];
-        const std::int64_t line = (row + i) % shape_.m;
-        left[i] = a + batch.a + line * shape_.a.row + piece.from;
-        out[i] = c + batch.c + line * shape_.c.row + column;
+    const std::int64_t tiles = (rows.size() + kernel_.rows - 1) / kernel_.rows;
+    for (std::int64_t i = 0; i < tiles; ++i) {
+      const Range tile = range_of(rows, tiles, i);
+      run.count = tile.size();
+      for (std::int64_t row = tile.begin; row < tile.end; ++row) {
+        const auto& batch = shape_.batches[static_cast<std::size_t>(row / shape_.m)];
+        const std::int64_t line = row % shape_.m;
+        left[row - tile.begin] = a + batch.a + line * shape_.a.row + piece.from;
+        out[row - tile.begin] = c + batch.c + line * shape_.c.row + column;
       }
-      run.ahead_lines = std::min({share, run.depth, (end - run.ahead) / kLineFloats});
+      const Range share = share_of(lines, users, tile);
+      run.ahead = at(next) + share.begin * kLineFloats;
+      run.ahead_lines = std::min(share.size(), run.depth);
       const RowsEpilogue finish(epilogue, out, run.count, column);
       run.epilogue = piece.from == 0 || piece.from + depth_ >= shape_.k ? &finish.get() : nullptr;
       kernel_.run(run);
-      run.ahead += run.ahead_lines * kLineFloats;
     }
   }
 

@@ -22,6 +22,16 @@ inline Range range_of(std::int64_t extent, std::int64_t parts, std::int64_t part
   return {std::min(units * part / parts * unit, extent), std::min(units * (part + 1) / parts * unit, extent)};
 }
 
+inline Range range_of(Range all, std::int64_t parts, std::int64_t part) {
+  const Range range = range_of(all.size(), parts, part);
+  return {all.begin + range.begin, all.begin + range.end};
+}
+
+// What falls to `some` of `all` when [0, extent) is shared out evenly among them.
+inline Range share_of(std::int64_t extent, Range all, Range some) {
+  return {extent * (some.begin - all.begin) / all.size(), extent * (some.end - all.begin) / all.size()};
+}
+
 constexpr std::size_t aligned_size(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace ml::cpu

@@ -10,6 +10,7 @@
 #include "engine/backends/cpu/convolution_geometry.h"
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/epilogue.h"
+#include "engine/backends/cpu/packed_buffer.h"
 #include "engine/backends/cpu/panel.h"
 #include "engine/backends/cpu/panel_pack.h"
 #include "engine/backends/cpu/partition.h"
@@ -47,7 +48,7 @@ class WinogradConvolution final : public Kernel {
         kWinogradProducts * (channels_ + results_) * static_cast<std::int64_t>(sizeof(float));
     block_ = std::max<std::int64_t>(kBlockBytes / tile_bytes / panel_.rows, 1) * panel_.rows;
     parts_ = part_count(request.flops(), kFlopsPerPart, tiles_ / kTilesPerPart);
-    block_ = std::min(block_, (tiles_ / parts_ + panel_.rows) / panel_.rows * panel_.rows);
+    block_ = std::min(block_, (tiles_ + parts_ - 1) / parts_);
     packed_ = pack(*request.w->constant, packs);
   }
 
@@ -68,7 +69,7 @@ class WinogradConvolution final : public Kernel {
       std::byte* const memory = data_of(scratch) + static_cast<std::size_t>(slot) * (image_bytes() + result_bytes());
       auto* const image = reinterpret_cast<float*>(memory);
       auto* const sums = reinterpret_cast<float*>(memory + image_bytes());
-      const Range tiles = range_of(tiles_, parts_, part, panel_.rows);
+      const Range tiles = range_of(tiles_, parts_, part);
       for (std::int64_t from = tiles.begin; from < tiles.end; from += block_) {
         const Range block{from, std::min(from + block_, tiles.end)};
         for (std::int64_t tile = block.begin; tile < block.end; ++tile)
@@ -91,8 +92,7 @@ class WinogradConvolution final : public Kernel {
   std::shared_ptr<const Buffer> pack(const ConstantData& constant, PackCache& packs) const {
     return packs.get(constant, "winograd panels width=" + std::to_string(panel_.width), [&] {
       const std::int64_t product_floats = panels_ * channels_ * panel_.width;
-      auto buffer =
-          std::make_shared<CpuBuffer>(static_cast<std::size_t>(kWinogradProducts * product_floats) * sizeof(float));
+      auto buffer = PackedBuffer::make(static_cast<std::size_t>(kWinogradProducts * product_floats) * sizeof(float));
       auto* const packed = reinterpret_cast<float*>(buffer->data());  // zeroed
       constexpr std::int64_t kWindow = 9;
       const PanelSource source{0, kWindow, 1, channels_, results_, {kWindow, channels_ * kWindow}};
@@ -112,7 +112,7 @@ class WinogradConvolution final : public Kernel {
           }
         }
       }
-      buffer->offer_huge_pages();
+      buffer->complete();
       return buffer;
     });
   }
@@ -142,6 +142,7 @@ class WinogradConvolution final : public Kernel {
     const auto* const packed = reinterpret_cast<const float*>(static_cast<const CpuBuffer&>(*packed_).data());
     const float* rows[kMostRows];
     float* out[kMostRows];
+    const std::int64_t runs = (tiles + panel_.rows - 1) / panel_.rows, rows_of_run = (tiles + runs - 1) / runs;
     for (std::int64_t product = 0; product < kWinogradProducts; ++product) {
       for (std::int64_t panel = 0; panel < panels_; ++panel) {
         const std::int64_t column = panel * panel_.width;
@@ -154,15 +155,15 @@ class WinogradConvolution final : public Kernel {
                      std::min(panel_.width, results_ - column),
                      false,
                      nullptr};
-        for (std::int64_t tile = 0; tile < tiles; tile += panel_.rows) {
-          run.count = std::min(panel_.rows, tiles - tile);
+        for (std::int64_t tile = 0; tile < tiles; tile += rows_of_run) {
+          run.count = std::min(rows_of_run, tiles - tile);
           for (std::int64_t i = 0; i < run.count; ++i) {
             rows[i] = image + (product * block_ + tile + i) * channels_;
             out[i] = sums + (product * block_ + tile + i) * results_ + column;
           }
           // The panels behind this one, a share with each run.
           const std::int64_t from =
-              (product * panels_ + panel + 1) * channels_ * panel_.width + tile / panel_.rows * channels_ * kLineFloats;
+              (product * panels_ + panel + 1) * channels_ * panel_.width + tile / rows_of_run * channels_ * kLineFloats;
           run.ahead = packed + from;
           run.ahead_lines = std::clamp<std::int64_t>(
               (kWinogradProducts * panels_ * channels_ * panel_.width - from) / kLineFloats, 0, channels_);

@@ -1,0 +1,110 @@
+// Memory of packed constants: side by side, moved to huge pages once it is complete, given back when it goes.
+#include "engine/backends/cpu/packed_buffer.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "tests/unit/cpu/mappings.h"
+
+namespace ml::cpu {
+namespace {
+
+constexpr int kCollapse = 25;  // MADV_COLLAPSE
+
+using Buffers = std::vector<std::shared_ptr<PackedBuffer>>;
+
+// Fills `buffer` with what tells its bytes apart.
+void write(PackedBuffer& buffer, std::size_t seed) {
+  for (std::size_t i = 0; i < buffer.size(); ++i) buffer.data()[i] = static_cast<std::byte>((i * 31 + seed) % 251);
+}
+bool holds(const PackedBuffer& buffer, std::size_t seed) {
+  for (std::size_t i = 0; i < buffer.size(); ++i) {
+    if (buffer.data()[i] != static_cast<std::byte>((i * 31 + seed) % 251)) return false;
+  }
+  return true;
+}
+
+int move_all() {
+  int moved = 0;
+  while (move_to_huge_page()) ++moved;
+  return moved;
+}
+
+// Whether this system moves memory to a huge page when it is asked to, now.
+bool moves_pages() {
+  const CpuBuffer memory(2 * kHugePage);
+  std::fill_n(memory.data(), memory.size(), std::byte{1});
+  return madvise(memory.data(), kHugePage, kCollapse) == 0;
+}
+
+TEST(PackedBuffer, IsZeroAlignedAndItsOwn) {
+  Buffers buffers;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{63}, std::size_t{64}, 100 * kMegabyte / 64,
+                                 kMegabyte, 3 * kMegabyte + 5, 9 * kMegabyte, 40 * kMegabyte + 1}) {
+    buffers.push_back(PackedBuffer::make(size));
+    const PackedBuffer& made = *buffers.back();
+    ASSERT_EQ(made.size(), size);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(made.data()) % 64, 0U);
+    EXPECT_TRUE(std::all_of(made.data(), made.data() + size, [](std::byte b) { return b == std::byte{0}; })) << size;
+    write(*buffers.back(), buffers.size());
+  }
+  for (std::size_t i = 0; i < buffers.size(); ++i) EXPECT_TRUE(holds(*buffers[i], i + 1)) << i;
+}
+
+TEST(PackedBuffer, MovesToHugePagesWhenAllInThemIsComplete) {
+  move_all();
+  Buffers buffers;  // of 40 MB, so that a chunk is filled to its end
+  for (std::size_t i = 0; i < 80; ++i) {
+    buffers.push_back(PackedBuffer::make(kMegabyte / 2));
+    write(*buffers.back(), i);
+  }
+  EXPECT_EQ(move_all(), 0) << "nothing is complete";
+  for (std::size_t i = 0; i < buffers.size(); i += 2) buffers[i]->complete();
+  EXPECT_EQ(move_all(), 0) << "beside each complete one there is another that isn't";
+  for (std::size_t i = 1; i < buffers.size(); i += 2) buffers[i]->complete();
+  const int moved = move_all();
+  EXPECT_GE(moved, 18) << "all but the ends";
+  EXPECT_LE(moved, 20);
+  std::size_t huge = 0;
+  for (const auto& buffer : buffers) huge += huge_bytes(buffer->data(), buffer->size()) != 0 ? buffer->size() : 0;
+  EXPECT_GE(huge, moves_pages() ? 18 * kHugePage : 0);
+  for (std::size_t i = 0; i < buffers.size(); ++i) EXPECT_TRUE(holds(*buffers[i], i)) << i;
+}
+
+TEST(PackedBuffer, IsNotMovedWhenItHasGone) {
+  move_all();
+  for (int i = 0; i < 4; ++i) PackedBuffer::make(12 * kMegabyte)->complete();  // gone with their chunks
+  EXPECT_EQ(move_all(), 0);
+  Buffers buffers;
+  for (int i = 0; i < 64; ++i) buffers.push_back(PackedBuffer::make(kMegabyte));
+  for (const auto& buffer : buffers) buffer->complete();
+  for (std::size_t i = 0; i < buffers.size(); i += 2) buffers[i].reset();
+  EXPECT_EQ(move_all(), 0) << "half of each huge page would be for nothing";
+}
+
+TEST(PackedBuffer, GivesItsMemoryBackWhileOthersOfItsChunkLive) {
+  Buffers buffers;
+  for (std::size_t i = 0; i < 128; ++i) {
+    buffers.push_back(PackedBuffer::make(kMegabyte));
+    write(*buffers.back(), i);
+    buffers.back()->complete();
+  }
+  move_all();
+  const std::size_t before = process_bytes(true);
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    if (i % 8 != 0) buffers[i].reset();
+  }
+  EXPECT_LT(process_bytes(true) + 100 * kMegabyte, before);
+  for (std::size_t i = 0; i < buffers.size(); i += 8) EXPECT_TRUE(holds(*buffers[i], i)) << i;
+  const std::size_t mapped = process_bytes();
+  buffers.clear();
+  EXPECT_LT(process_bytes() + 60 * kMegabyte, mapped) << "chunks that nobody is in are unmapped";
+}
+
+}  // namespace
+}  // namespace ml::cpu
