@@ -23,10 +23,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// With 32 vector registers 6 x 4 sums, the 4 vectors of a row of the panel and one factor fit, with 16 of them 6 x 2.
-constexpr int kRows = 6;
-constexpr int kMostRows = 12;
+// With 32 vector registers 7 x 4 sums, 3 of the 4 vectors of a row of the panel and one factor fit, with 16 of them
+// 6 x 2, both vectors and a factor.
 constexpr int kVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+constexpr int kRows = kVectors == 4 ? 7 : 6;
+constexpr int kMostRows = 12;
+constexpr int kRegisters = kVectors == 4 ? 32 : 16;
 constexpr std::size_t kLanes = HWY_LANES(float);
 constexpr std::int64_t kWidth = kVectors * static_cast<std::int64_t>(kLanes);
 
@@ -75,6 +77,7 @@ template <int R, int W>
 HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
   const D d;
   constexpr std::int64_t kLine = 64 / sizeof(float);
+  constexpr int kKept = R * W + W + 1 > kRegisters ? W - 1 : W;  // vectors of the panel; the last is read for each row
   const std::int64_t step = run.row_step == 0 ? R : run.row_step;
   const float* panel = run.panel;
   const float* ahead = run.ahead;
@@ -85,9 +88,10 @@ HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
     const float* row[R];
     for (int r = 0; r < R; ++r) row[r] = run.rows[tap * step + r];
     for (std::int64_t k = 0; k < run.depth; ++k) {
-      V factor[W];
+      V factor[kKept];
 #pragma GCC unroll 4
-      for (int v = 0; v < W; ++v) factor[v] = hn::Load(d, panel + static_cast<std::size_t>(v) * kLanes);
+      for (int v = 0; v < kKept; ++v) factor[v] = hn::Load(d, panel + static_cast<std::size_t>(v) * kLanes);
+      const float* last = panel + (W - 1) * kLanes;
       panel += kWidth;
       if ((k & every) == 0 && ahead < ahead_end) {
         __builtin_prefetch(ahead, 0, 2);  // into the second level
@@ -97,7 +101,11 @@ HWY_INLINE void multiply(const PanelRun& run, V (&sum)[R][W]) {
       for (int r = 0; r < R; ++r) {
         const V x = hn::Set(d, row[r][k]);
 #pragma GCC unroll 4
-        for (int v = 0; v < W; ++v) sum[r][v] = hn::MulAdd(x, factor[v], sum[r][v]);
+        for (int v = 0; v < kKept; ++v) sum[r][v] = hn::MulAdd(x, factor[v], sum[r][v]);
+        if constexpr (kKept < W) {
+          asm("" : "+r"(last));  // hides that it is what the last row read, and so from keeping it in a register
+          sum[r][W - 1] = hn::MulAdd(x, hn::Load(d, last), sum[r][W - 1]);
+        }
       }
     }
   }
@@ -216,7 +224,7 @@ void run_rows(const PanelRun& run) {
   run_tile<R, kVectors>(run);
 }
 
-// More rows than of a whole panel: as many as are usual at once, or one after the other.
+// More rows than of a whole panel: all at once where few vectors hold columns, otherwise cut into equal parts.
 void run_many(const PanelRun& run) {
   const std::int64_t vectors = vectors_of(run.columns);
   if constexpr (kVectors == 4) {
@@ -228,10 +236,11 @@ void run_many(const PanelRun& run) {
   const float* const* const residual = run.epilogue == nullptr ? nullptr : run.epilogue->residual;
   Epilogue end = run.epilogue == nullptr ? Epilogue{} : *run.epilogue;
   if (run.epilogue != nullptr) some.epilogue = &end;
-  for (std::int64_t from = 0; from < run.count; from += kRows) {
+  const std::int64_t parts = (run.count + kRows - 1) / kRows, rows = (run.count + parts - 1) / parts;
+  for (std::int64_t from = 0; from < run.count; from += rows) {
     some.rows = run.rows + from;
     some.out = run.out + from;
-    some.count = std::min<std::int64_t>(kRows, run.count - from);
+    some.count = std::min(rows, run.count - from);
     if (residual != nullptr) end.residual = residual + from;
     run_panel(some);
   }
@@ -246,7 +255,10 @@ void run_panel(const PanelRun& run) {
     case 3: return run_rows<3>(run);
     case 4: return run_rows<4>(run);
     case 5: return run_rows<5>(run);
-    case kRows: return run_rows<kRows>(run);
+    case 6: return run_rows<6>(run);
+    case 7:
+      if constexpr (kRows == 7) return run_rows<7>(run);
+      [[fallthrough]];
     default: return run_many(run);
   }
 }

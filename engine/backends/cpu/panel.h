@@ -42,8 +42,7 @@ struct PanelRun {
 struct PanelKernel {
   std::int64_t rows;   // at once
   std::int64_t width;  // columns of a panel, a multiple of the vector
-  // Rows at once where only so many columns are wanted: with fewer sums in each there may be more of them, a multiple
-  // of `rows` for half a panel and less.
+  // Rows at once where only so many columns are wanted: with fewer sums in each there may be more of them.
   std::int64_t (*rows_for)(std::int64_t columns);
   void (*run)(const PanelRun& run);
 

@@ -29,6 +29,7 @@ constexpr std::int64_t kTilesOfHalves = 16;        // of an image whose halves a
 constexpr std::int64_t kMostRows = 16;             // of any panel kernel
 constexpr std::int64_t kChunkBytes = 512 * 1024;   // of weights that are used by one tile after the other
 constexpr std::int64_t kLineFloats = 16;           // of a cache line
+constexpr std::int64_t kManyAddresses = 4096;      // of rows, on the stack
 
 // Channels of a group beside which a panel's width is not wasted.
 constexpr std::int64_t kLeastChannels = 4;
@@ -178,22 +179,31 @@ class PanelConvolution final : public Kernel {
     part /= both;
     const std::int64_t group = part % groups_, image = part / groups_;
     const auto tile_at = [&](std::int64_t pixel) {
-      const Tile tile{image, group, pixel, std::min(rows_, pixels.end - pixel)};
-      fill_table(launch.x, tile, table);
-      return tile;
+      return Tile{image, group, pixel, std::min(rows_, pixels.end - pixel)};
     };
     if (weights_stay_) {
       for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_) {
         const Tile tile = tile_at(pixel);
+        fill_table(launch.x, tile, table);
         for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
-          run_tile(launch, tile, panel, table, {0, taps_}, -1);
+          run_tile(launch, tile, panel, table, {0, taps_}, {0, 0});
       }
-    } else {
-      for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-        for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
-          const Range taps = range_of(taps_, chunks_, chunk);
-          for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_)
-            run_tile(launch, tile_at(pixel), panel, table, taps, (pixel - (pixels_first_ ? pixels.begin : 0)) / rows_);
+      return;
+    }
+    // Tables that are used for one panel after the other are filled once, where that isn't too many.
+    const float* many[kManyAddresses];
+    const bool once = pixels.size() * taps_ <= kManyAddresses;
+    for (std::int64_t pixel = pixels.begin; once && pixel < pixels.end; pixel += rows_)
+      fill_table(launch.x, tile_at(pixel), many + (pixel - pixels.begin) * taps_);
+    // Parts behind each other use the same panel.
+    const Range users = pixels_first_ || panels.size() > 1 ? pixels : Range{0, pixels_};
+    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
+        const Range taps = range_of(taps_, chunks_, chunk);
+        for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_) {
+          const Tile tile = tile_at(pixel);
+          if (!once) fill_table(launch.x, tile, table);
+          run_tile(launch, tile, panel, once ? many + (pixel - pixels.begin) * taps_ : table, taps, users);
         }
       }
     }
@@ -258,10 +268,10 @@ class PanelConvolution final : public Kernel {
     }
   }
 
-  // `turn`: how many tiles have used these weights before, so that each fetches a share of those behind them; -1: they
-  // stay in the cache.
+  // `users`: the pixels that use the same weights, so that each tile fetches its share of those behind them; none where
+  // they stay in the cache.
   void run_tile(const Launch& launch, const Tile& tile, std::int64_t panel, const float* const* table, Range taps,
-                std::int64_t turn) const {
+                Range users) const {
     const std::int64_t column = panel * kernel_.width, result = tile.group * width_ + column;
     float* out[kMostRows];
     for (std::int64_t i = 0; i < tile.count; ++i)
@@ -279,11 +289,12 @@ class PanelConvolution final : public Kernel {
                  std::min(kernel_.width, width_ - column),
                  taps.begin != 0,
                  taps.end == taps_ ? &epilogue.get() : nullptr};
-    if (turn >= 0) {
-      const std::int64_t from = first + taps.size() * tap_floats + turn * taps.size() * depth_ * kLineFloats;
-      run.ahead = packed + from;
-      run.ahead_lines = std::clamp<std::int64_t>((groups_ * panels_ * taps_ * tap_floats - from) / kLineFloats, 0,
-                                                 taps.size() * depth_);
+    if (users.size() != 0) {
+      const std::int64_t lines = taps.size() * tap_floats / kLineFloats, behind = first + lines * kLineFloats;
+      const std::int64_t most = std::min(lines, (groups_ * panels_ * taps_ * tap_floats - behind) / kLineFloats);
+      const Range share = share_of(most, users, {tile.first, tile.first + tile.count});
+      run.ahead = packed + behind + share.begin * kLineFloats;
+      run.ahead_lines = std::min(share.size(), taps.size() * depth_);
     }
     kernel_.run(run);
   }
