@@ -64,12 +64,12 @@ class FewRowsMatmul final : public Kernel {
   bool adds() const { return shape_.b.column == 1; }
 
   // Each sum is the same in whatever part it is, so there may be as many as suit the threads: lines that are not cut
-  // are read fastest.
+  // are read fastest, and of few parts each thread has as many.
   std::int64_t parts_for(int threads) const {
     if (threads == 1) return 1;
-    const std::int64_t most = adds() ? std::min<std::int64_t>(shape_.n / kPartColumns, 2 * threads)
-                                     : shape_.n * shape_.k * kFloatBytes / kPartBytes;
-    return std::clamp<std::int64_t>(most, 1, 64);
+    if (!adds()) return std::clamp<std::int64_t>(shape_.n * shape_.k * kFloatBytes / kPartBytes, 1, 64);
+    const std::int64_t most = std::clamp<std::int64_t>(shape_.n / kPartColumns, 1, 2 * threads);
+    return most < threads ? most : most / threads * threads;
   }
 
   MatmulShape shape_;

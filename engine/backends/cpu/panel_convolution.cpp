@@ -29,7 +29,7 @@ constexpr std::int64_t kTilesOfHalves = 16;        // of an image whose halves a
 constexpr std::int64_t kMostRows = 16;             // of any panel kernel
 constexpr std::int64_t kChunkBytes = 512 * 1024;   // of weights that are used by one tile after the other
 constexpr std::int64_t kLineFloats = 16;           // of a cache line
-constexpr std::int64_t kManyAddresses = 4096;      // of rows, on the stack
+constexpr std::int64_t kManyAddresses = 8192;      // of rows, on the stack
 
 // Channels of a group beside which a panel's width is not wasted.
 constexpr std::int64_t kLeastChannels = 4;
@@ -75,9 +75,17 @@ class PanelConvolution final : public Kernel {
     const bool twice = !weights_stay_ && weight_bytes <= kTwiceBytes && tiles >= kTilesOfHalves;
     pixels_first_ = weights_stay_ || twice;
     const std::int64_t wanted = part_count(request.flops(), kFlopsPerPart * 2, 64);
-    const std::int64_t most = twice ? 2 : std::max<std::int64_t>(tiles / 4, 1);
-    pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, most);
-    panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
+    if (pixels_first_) {
+      const std::int64_t most = twice ? 2 : std::max<std::int64_t>(tiles / 4, 1);
+      pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, most);
+      panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
+    } else {
+      // Each part of the places reads the weights again, so there are no more than the threads want. Every cut gives
+      // the same bits.
+      panel_parts_ = std::clamp<std::int64_t>(wanted / groups_, 1, panels_);
+      const std::int64_t enough = 2 * packs.pool().threads(), most = std::max<std::int64_t>(images_ * tiles / 4, 1);
+      pixel_parts_ = std::clamp<std::int64_t>(enough / (groups_ * panel_parts_), 1, most);
+    }
     rows_ = weights_stay_ ? kernel_.rows_for(width_ - (panels_ - 1) * kernel_.width) : kernel_.rows;
     chunks_ = std::clamp<std::int64_t>(weight_bytes / panels_ / kChunkBytes + 1, 1, taps_);
     // Sums that wait for further taps stand where the result will.
@@ -123,7 +131,7 @@ class PanelConvolution final : public Kernel {
     std::int64_t image, group, first, count;
   };
 
-  std::int64_t parts() const { return images_ * groups_ * pixel_parts_ * panel_parts_; }
+  std::int64_t parts() const { return (pixels_first_ ? images_ : 1) * groups_ * pixel_parts_ * panel_parts_; }
 
   // From here on a line of the window is one tap, and lines of the image hold their padding.
   void join_taps() {
@@ -171,42 +179,60 @@ class PanelConvolution final : public Kernel {
 
   void run_part(const Launch& launch, std::int64_t part) const {
     auto* const table = reinterpret_cast<const float**>(launch.tables + static_cast<std::size_t>(part) * table_bytes_);
-    // Parts behind each other share what is larger: the pixels' channels, or weights that are on their way through.
-    const std::int64_t both = panel_parts_ * pixel_parts_, index = part % both;
-    const Range panels = range_of(panels_, panel_parts_, pixels_first_ ? index % panel_parts_ : index / pixel_parts_);
-    const Range pixels =
-        range_of(pixels_, pixel_parts_, pixels_first_ ? index / panel_parts_ : index % pixel_parts_, rows_);
-    part /= both;
-    const std::int64_t group = part % groups_, image = part / groups_;
-    const auto tile_at = [&](std::int64_t pixel) {
-      return Tile{image, group, pixel, std::min(rows_, pixels.end - pixel)};
-    };
+    const Part mine = part_of(part);
     if (weights_stay_) {
-      for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_) {
-        const Tile tile = tile_at(pixel);
+      for (std::int64_t place = mine.places.begin; place < mine.places.end;) {
+        const Tile tile = tile_at(mine, place);
         fill_table(launch.x, tile, table);
-        for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
+        for (std::int64_t panel = mine.panels.begin; panel < mine.panels.end; ++panel)
           run_tile(launch, tile, panel, table, {0, taps_}, {0, 0});
+        place += tile.count;
       }
       return;
     }
     // Tables that are used for one panel after the other are filled once, where that isn't too many.
     const float* many[kManyAddresses];
-    const bool once = pixels.size() * taps_ <= kManyAddresses;
-    for (std::int64_t pixel = pixels.begin; once && pixel < pixels.end; pixel += rows_)
-      fill_table(launch.x, tile_at(pixel), many + (pixel - pixels.begin) * taps_);
-    // Parts behind each other use the same panel.
-    const Range users = pixels_first_ || panels.size() > 1 ? pixels : Range{0, pixels_};
-    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    const bool once = mine.places.size() * taps_ <= kManyAddresses;
+    for (std::int64_t place = mine.places.begin; once && place < mine.places.end;) {
+      const Tile tile = tile_at(mine, place);
+      fill_table(launch.x, tile, many + (place - mine.places.begin) * taps_);
+      place += tile.count;
+    }
+    for (std::int64_t panel = mine.panels.begin; panel < mine.panels.end; ++panel) {
       for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
         const Range taps = range_of(taps_, chunks_, chunk);
-        for (std::int64_t pixel = pixels.begin; pixel < pixels.end; pixel += rows_) {
-          const Tile tile = tile_at(pixel);
+        for (std::int64_t place = mine.places.begin; place < mine.places.end;) {
+          const Tile tile = tile_at(mine, place);
           if (!once) fill_table(launch.x, tile, table);
-          run_tile(launch, tile, panel, once ? many + (pixel - pixels.begin) * taps_ : table, taps, users);
+          run_tile(launch, tile, panel, once ? many + (place - mine.places.begin) * taps_ : table, taps, mine.places);
+          place += tile.count;
         }
       }
     }
+  }
+
+  // Some panels of a group, and some places of all images that go through them.
+  struct Part {
+    std::int64_t group;
+    Range panels, places;
+  };
+  // Parts behind each other share what is larger: an image's channels, or weights that are on their way through.
+  Part part_of(std::int64_t part) const {
+    if (pixels_first_) {
+      const std::int64_t panels = part % panel_parts_, pixels = part / panel_parts_ % pixel_parts_;
+      part /= panel_parts_ * pixel_parts_;
+      const Range own = range_of(pixels_, pixel_parts_, pixels, rows_);
+      const std::int64_t before = part / groups_ * pixels_;
+      return {part % groups_, range_of(panels_, panel_parts_, panels), {before + own.begin, before + own.end}};
+    }
+    const std::int64_t pixels = part % pixel_parts_, panels = part / pixel_parts_ % panel_parts_;
+    return {part / pixel_parts_ / panel_parts_, range_of(panels_, panel_parts_, panels),
+            range_of(images_ * pixels_, pixel_parts_, pixels, rows_)};
+  }
+  // Of the part's places from `place` on, in one image.
+  Tile tile_at(const Part& part, std::int64_t place) const {
+    const std::int64_t first = place % pixels_;
+    return {place / pixels_, part.group, first, std::min({rows_, part.places.end - place, pixels_ - first})};
   }
 
   // Where the rows of each tap lie, for every result of the tile.
@@ -268,7 +294,7 @@ class PanelConvolution final : public Kernel {
     }
   }
 
-  // `users`: the pixels that use the same weights, so that each tile fetches its share of those behind them; none where
+  // `users`: the places that use the same weights, so that each tile fetches its share of those behind them; none where
   // they stay in the cache.
   void run_tile(const Launch& launch, const Tile& tile, std::int64_t panel, const float* const* table, Range taps,
                 Range users) const {
@@ -292,7 +318,8 @@ class PanelConvolution final : public Kernel {
     if (users.size() != 0) {
       const std::int64_t lines = taps.size() * tap_floats / kLineFloats, behind = first + lines * kLineFloats;
       const std::int64_t most = std::min(lines, (groups_ * panels_ * taps_ * tap_floats - behind) / kLineFloats);
-      const Range share = share_of(most, users, {tile.first, tile.first + tile.count});
+      const std::int64_t place = tile.image * pixels_ + tile.first;
+      const Range share = share_of(most, users, {place, place + tile.count});
       run.ahead = packed + behind + share.begin * kLineFloats;
       run.ahead_lines = std::min(share.size(), taps.size() * depth_);
     }

@@ -1,8 +1,9 @@
 // Products of f32 with a constant right operand, packed once per program into panels.
 //
-// The rows of all batches are one tall matrix. It is cut into blocks that stay in the second-level cache and runs of
-// panels; a part walks its panels one after the other over a block, so that each is read from memory once. Where few
-// whole rows fit, blocks are cut from pieces of them, and what is summed up by then waits in the result.
+// The rows of all batches are one tall matrix. Where they stay in the second-level cache, they pass by for one panel
+// after the other, so that each panel is read from memory once. Otherwise they are cut into blocks that do, and all
+// panels pass by for one block after the other. Where few whole rows fit, blocks are cut from pieces of them, and what
+// is summed up by then waits in the result.
 #include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/epilogue.h"
 #include "engine/backends/cpu/matmul_shape.h"
@@ -31,12 +32,18 @@ class PanelMatmul final : public Kernel {
       const std::int64_t pieces = (shape_.k + kPieceFloats - 1) / kPieceFloats;
       depth_ = (shape_.k + pieces - 1) / pieces;
     }
-    block_ = std::clamp<std::int64_t>(kBlockBytes / (depth_ * kFloatBytes), kernel_.rows, rows_);
+    const std::int64_t block = std::max<std::int64_t>(kBlockBytes / (depth_ * kFloatBytes), kernel_.rows);
     const double flops =
         2.0 * static_cast<double>(rows_) * static_cast<double>(shape_.n) * static_cast<double>(shape_.k);
     const std::int64_t wanted = part_count(flops, kFlopsPerPart, 64);
-    panel_parts_ = std::min(wanted, panels_);
-    row_parts_ = std::min(std::max<std::int64_t>(wanted / panel_parts_, 1), tiles);
+    blocks_first_ = rows_ > block;
+    if (blocks_first_) {
+      row_parts_ = (rows_ + block - 1) / block;
+      panel_parts_ = std::clamp<std::int64_t>(wanted / row_parts_, 1, panels_);
+    } else {
+      panel_parts_ = std::min(wanted, panels_);
+      row_parts_ = std::min(std::max<std::int64_t>(wanted / panel_parts_, 1), tiles);
+    }
     packed_ = pack(*request.contraction().inputs[1].constant, packs);
     const bool waits = depth_ < shape_.k && request.residual_last;
     if (request.residual != ContractionRequest::kNone && request.may_overwrite(request.residual) && !waits)
@@ -64,16 +71,12 @@ class PanelMatmul final : public Kernel {
     for (std::int64_t from = 0; from < shape_.k; from += depth_) {
       const KeptEpilogue::Launch& epilogue = from == 0 ? first : last;
       cpu_stream(stream).pool().parallel_for(panel_parts_ * row_parts_, [&](std::int64_t part) {
-        const Range rows = range_of(rows_, row_parts_, part % row_parts_, kernel_.rows);
-        const Range panels = range_of(panels_, panel_parts_, part / row_parts_);
-        const std::int64_t blocks = (rows.size() + block_ - 1) / block_;
-        for (std::int64_t i = 0; i < blocks; ++i) {
-          const Range block = range_of(rows, blocks, i);
-          // Parts behind each other use the same panels.
-          const Range users = blocks == 1 && panels.size() == 1 ? Range{0, rows_} : block;
-          for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
-            run(a, c, block, users, {panel, from}, epilogue);
-        }
+        // Parts behind each other use the same block, or the same panel.
+        const Range rows = range_of(rows_, row_parts_, blocks_first_ ? part / panel_parts_ : part % row_parts_);
+        const Range panels = range_of(panels_, panel_parts_, blocks_first_ ? part % panel_parts_ : part / row_parts_);
+        const Range users = blocks_first_ || panels.size() > 1 ? rows : Range{0, rows_};
+        for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
+          run(a, c, rows, users, {panel, from}, epilogue);
       });
     }
   }
@@ -139,7 +142,8 @@ class PanelMatmul final : public Kernel {
   MatmulShape shape_;
   const PanelKernel& kernel_;
   std::int64_t rows_ = 0, panels_ = 0;
-  std::int64_t block_ = 0, depth_ = 0;  // rows, and elements of them, that are read again and again
+  std::int64_t depth_ = 0;  // elements of rows that are read again and again
+  bool blocks_first_ = false;
   std::int64_t panel_parts_ = 1, row_parts_ = 1;
   KeptEpilogue epilogue_;
   std::size_t in_place_ = ContractionRequest::kNone;
