@@ -218,13 +218,19 @@ class Movement {
     return {};
   }
 
+  static constexpr std::size_t kMostJoined = 256;  // parts of one concat, by joining several
+
   static Var joined(const Visit& v) {
     const std::int64_t axis = v.as<AxisAttributes>().axis;
     std::vector<Var> parts;
-    for (const Var& part : v.inputs) {
+    for (std::size_t at = 0; at < v.inputs.size(); ++at) {
+      const Var part = v.inputs[at];
       const Node* inner = made_by(part, "concat");
       if (part.shape()[static_cast<int>(axis)] == 0) continue;
-      if (inner != nullptr && inner->as<AxisAttributes>().axis == axis) {
+      // What others read too stays, or thirty that each have the last one twice would be one of 2^30 parts.
+      const bool joins = inner != nullptr && inner->as<AxisAttributes>().axis == axis && v.alone_reads(at) &&
+                         parts.size() + inner->inputs.size() <= kMostJoined;
+      if (joins) {
         for (std::size_t i = 0; i < inner->inputs.size(); ++i) parts.push_back(operand(part, *inner, i));
       } else {
         append_part(parts, part, static_cast<int>(axis));

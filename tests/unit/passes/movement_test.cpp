@@ -131,6 +131,14 @@ const Case kCases[] = {
        const Var x = x_of(g, {2, 3}), y = input(g, "y", DType::f32, {2, 3});
        output("z", concat(std::vector<Var>{x, y, x}, 1));
      }},
+    {"concat of a concat that is read elsewhere",
+     [](Graph& g) {
+       const Var x = x_of(g, {2, 3});
+       const Var inner = concat(std::vector<Var>{x, input(g, "y", DType::f32, {2, 3})}, 1);
+       output("inner", inner);
+       output("z", concat(std::vector<Var>{inner, x}, 1));
+     },
+     nullptr},
     {"concat of slices that follow each other",
      [](Graph& g) {
        const Var x = x_of(g, {2, 6});
@@ -251,6 +259,23 @@ const Case kCases[] = {
 class Movement : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Cases, Movement, testing::ValuesIn(kCases));
 TEST_P(Movement, IsDoneOnce) { expect_case(GetParam(), clean_movement); }
+
+// A file of some hundred bytes asked for 2^24 operands: each concat has the last one twice, where it is or reshaped.
+TEST(ConcatOfConcats, DoesNotDouble) {
+  for (const bool reshapes : {false, true}) {
+    Graph graph;
+    Var x = x_of(graph, {1, 1});
+    for (std::int64_t extent = 1; extent < 1 << 24; extent *= 2) {
+      const Shape shape{extent, 1};
+      x = reshapes ? concat(std::vector<Var>{reshape(x, shape), reshape(x, shape)}, 0)
+                   : concat(std::vector<Var>{x, x}, 0);
+    }
+    output("y", x);
+    std::size_t operands = 0;
+    for (const Node& node : clean_movement(graph).nodes()) operands += node.inputs.size();
+    EXPECT_LT(operands, 24U * 256) << reshapes;
+  }
+}
 
 }  // namespace
 }  // namespace ml::passes
