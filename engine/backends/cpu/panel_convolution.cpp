@@ -80,11 +80,9 @@ class PanelConvolution final : public Kernel {
       pixel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_), 1, most);
       panel_parts_ = std::clamp<std::int64_t>(wanted / (images_ * groups_ * pixel_parts_), 1, panels_);
     } else {
-      // Each part of the places reads the weights again, so there are no more than the threads want. Every cut gives
-      // the same bits.
       panel_parts_ = std::clamp<std::int64_t>(wanted / groups_, 1, panels_);
-      const std::int64_t enough = 2 * packs.pool().threads(), most = std::max<std::int64_t>(images_ * tiles / 4, 1);
-      pixel_parts_ = std::clamp<std::int64_t>(enough / (groups_ * panel_parts_), 1, most);
+      pixel_parts_ = pieces_for(groups_ * panel_parts_, packs.pool().threads(),
+                                std::clamp<std::int64_t>(wanted, 1, std::max<std::int64_t>(images_ * tiles / 4, 1)));
     }
     rows_ = weights_stay_ ? kernel_.rows_for(width_ - (panels_ - 1) * kernel_.width) : kernel_.rows;
     chunks_ = std::clamp<std::int64_t>(weight_bytes / panels_ / kChunkBytes + 1, 1, taps_);

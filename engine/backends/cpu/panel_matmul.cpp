@@ -42,7 +42,7 @@ class PanelMatmul final : public Kernel {
       panel_parts_ = std::clamp<std::int64_t>(wanted / row_parts_, 1, panels_);
     } else {
       panel_parts_ = std::min(wanted, panels_);
-      row_parts_ = std::min(std::max<std::int64_t>(wanted / panel_parts_, 1), tiles);
+      row_parts_ = pieces_for(panel_parts_, packs.pool().threads(), std::min(wanted, tiles));
     }
     packed_ = pack(*request.contraction().inputs[1].constant, packs);
     const bool waits = depth_ < shape_.k && request.residual_last;
@@ -71,12 +71,10 @@ class PanelMatmul final : public Kernel {
     for (std::int64_t from = 0; from < shape_.k; from += depth_) {
       const KeptEpilogue::Launch& epilogue = from == 0 ? first : last;
       cpu_stream(stream).pool().parallel_for(panel_parts_ * row_parts_, [&](std::int64_t part) {
-        // Parts behind each other use the same block, or the same panel.
+        // Parts behind each other use the same block.
         const Range rows = range_of(rows_, row_parts_, blocks_first_ ? part / panel_parts_ : part % row_parts_);
         const Range panels = range_of(panels_, panel_parts_, blocks_first_ ? part % panel_parts_ : part / row_parts_);
-        const Range users = blocks_first_ || panels.size() > 1 ? rows : Range{0, rows_};
-        for (std::int64_t panel = panels.begin; panel < panels.end; ++panel)
-          run(a, c, rows, users, {panel, from}, epilogue);
+        for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) run(a, c, rows, {panel, from}, epilogue);
       });
     }
   }
@@ -105,15 +103,13 @@ class PanelMatmul final : public Kernel {
     return packed + (piece.panel * shape_.k + piece.from) * kernel_.width;
   }
 
-  // `users`: the rows among which fetching what comes behind this piece is shared out.
-  void run(const float* a, float* c, Range rows, Range users, const Piece& piece,
-           const KeptEpilogue::Launch& epilogue) const {
+  void run(const float* a, float* c, Range rows, const Piece& piece, const KeptEpilogue::Launch& epilogue) const {
     const float* left[kMostRows];
     float* out[kMostRows];
     PanelRun run{left, 0, 1, std::min(depth_, shape_.k - piece.from), at(piece), out, 0, piece.from > 0, nullptr};
     const std::int64_t column = piece.panel * kernel_.width;
     run.columns = std::min(kernel_.width, shape_.n - column);
-    // What comes behind this piece is fetched while this one is in use.
+    // What comes behind this piece is fetched while this one is in use, a share of it with each tile.
     const bool last = piece.panel + 1 == panels_;
     const Piece next = last ? Piece{0, piece.from + depth_} : Piece{piece.panel + 1, piece.from};
     const std::int64_t lines = std::clamp<std::int64_t>(shape_.k - next.from, 0, depth_) * kernel_.width / kLineFloats;
@@ -127,7 +123,7 @@ class PanelMatmul final : public Kernel {
         left[row - tile.begin] = a + batch.a + line * shape_.a.row + piece.from;
         out[row - tile.begin] = c + batch.c + line * shape_.c.row + column;
       }
-      const Range share = share_of(lines, users, tile);
+      const Range share = share_of(lines, rows, tile);
       run.ahead = at(next) + share.begin * kLineFloats;
       run.ahead_lines = std::min(share.size(), run.depth);
       const RowsEpilogue finish(epilogue, out, run.count, column);

@@ -1,4 +1,5 @@
-// How work is cut into parts: by size alone, so that results do not depend on how many threads there are.
+// How work is cut into parts: by size alone, so that results do not depend on how many threads there are, unless every
+// cut gives the same bits.
 #pragma once
 
 #include <algorithm>
@@ -30,6 +31,12 @@ inline Range range_of(Range all, std::int64_t parts, std::int64_t part) {
 // What falls to `some` of `all` when [0, extent) is shared out evenly among them.
 inline Range share_of(std::int64_t extent, Range all, Range some) {
   return {extent * (some.begin - all.begin) / all.size(), extent * (some.end - all.begin) / all.size()};
+}
+
+// Into how many pieces each of `parts` is cut so that threads have about as much to do, where pieces cost something and
+// every cut gives the same bits.
+inline std::int64_t pieces_for(std::int64_t parts, int threads, std::int64_t most) {
+  return parts % threads == 0 ? 1 : std::clamp<std::int64_t>(4 * threads / parts, 1, most);
 }
 
 constexpr std::size_t aligned_size(std::size_t bytes) { return (bytes + 63) / 64 * 64; }

@@ -27,6 +27,8 @@ constexpr std::int64_t kLineFloats = 16;  // of a cache line
 // Below these the transforms, or weights that are read for too few tiles, cost more than is saved.
 constexpr std::int64_t kLeastChannels = 32;
 constexpr std::int64_t kLeastTiles = 32;
+constexpr std::int64_t kLargeBytes = 4 * 1024 * 1024;  // of weights that don't stay in any cache near
+constexpr std::int64_t kLeastTilesOfLarge = 96;
 
 std::int64_t tiles_along(const Line& line) { return (line.count + kWinogradResults - 1) / kWinogradResults; }
 
@@ -209,7 +211,9 @@ const char* refuse(const KernelRequest& node) {
   if (!plain) return refusal::kAttribute;
   const Lines lines = lines_of(request.x->type.shape, weight, 2, request.y->type.shape, request.windows);
   const std::int64_t tiles = request.x->type.shape[0] * tiles_along(lines.line[1]) * tiles_along(lines.line[2]);
-  if (weight[0] < kLeastChannels || weight[1] < kLeastChannels || tiles < kLeastTiles) return refusal::kSize;
+  const bool large = kWinogradProducts * weight[0] * weight[1] * 4 > kLargeBytes;
+  if (weight[0] < kLeastChannels || weight[1] < kLeastChannels || tiles < (large ? kLeastTilesOfLarge : kLeastTiles))
+    return refusal::kSize;
   const bool last = lies_channels_last(*request.x) && lies_channels_last(*request.y);
   return last ? whole.refuse("convolution") : refusal::kLayout;
 }
