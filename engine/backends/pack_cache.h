@@ -2,7 +2,9 @@
 // plans.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -21,6 +23,15 @@ class PackCache {
   explicit PackCache(int threads = 1) : pool_(ThreadPool::of_process(threads)) {}
 
   ThreadPool& pool() const { return *pool_; }
+  // How many pieces of scratch memory a call of the pool with so many parts uses: its slots are below that.
+  std::int64_t slots(std::int64_t parts) const { return std::min<std::int64_t>(parts, pool_->threads()); }
+
+  // What the device's kernels share beside the packs: a T, made by the first that asks. One T per cache.
+  template <class T>
+  T& shared() {
+    std::call_once(shared_once_, [this] { shared_ = std::make_shared<T>(); });
+    return *static_cast<T*>(shared_.get());
+  }
 
   // Makes the packed bytes. Runs once for a key; again only when it threw.
   using Make = std::function<std::shared_ptr<const Buffer>()>;
@@ -40,6 +51,8 @@ class PackCache {
   };
 
   std::shared_ptr<ThreadPool> pool_;
+  std::once_flag shared_once_;
+  std::shared_ptr<void> shared_;
   mutable std::mutex mutex_;  // guards the map and the total, not the making
   std::map<std::string, std::shared_ptr<Entry>, std::less<>> entries_;
   std::size_t bytes_ = 0;

@@ -141,10 +141,17 @@ ThreadPool::ThreadPool(int threads) : posted_(0), done_(0), sleeping_(0), waitin
   if (threads <= 0) threads = cpus;
   spin_ns_ = cpus < threads ? 0 : kSpinNs;
   workers_.reserve(static_cast<std::size_t>(threads - 1));
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (...) {  // no more threads
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stop_.store(true);
   posted_.fetch_add(1);
   futex_wake(posted_, INT_MAX);

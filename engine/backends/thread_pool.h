@@ -63,6 +63,7 @@ class ThreadPool {
   void run(std::int64_t parts, Call call, void* context);
   Job* enter();
   void work(std::int64_t home);
+  void stop();
 
   std::mutex mutex_;
   Job* jobs_ = nullptr;                 // guarded by mutex_

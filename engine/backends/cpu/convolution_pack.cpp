@@ -16,7 +16,7 @@ std::shared_ptr<const Buffer> pack_weights(const ConstantData& weights, const We
                              " groups=" + std::to_string(groups) + " taps=" + std::to_string(taps);
   return packs.get(weights, format, [&] {
     auto buffer = PackedBuffer::make(
-        static_cast<std::size_t>(groups * kernel.panels(results) * taps * depth * kernel.width) * sizeof(float));
+        packs, static_cast<std::size_t>(groups * kernel.panels(results) * taps * depth * kernel.width) * sizeof(float));
     auto* const to = reinterpret_cast<float*>(buffer->data());
     const std::int64_t length = kernel.panels(results) * taps * depth * kernel.width;  // of a group
     for (std::int64_t group = 0; group < groups; ++group) {

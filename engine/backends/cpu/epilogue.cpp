@@ -93,6 +93,8 @@ bool ContractionRequest::read_node(const Graph& body, const Node& node, ValueId 
   if (op == "add" && other != value) {
     const bool last = clamps || function != Function::none;
     const std::size_t input = input_of(body, other);
+    // A constant right operand is there packed, if at all.
+    if (input == 1 && request_.inputs[1].constant != nullptr) return false;
     if (input != kNone && bias == kNone && !last && is_column(input)) {
       bias = input;
       return true;

@@ -64,12 +64,13 @@ class ExpandedDepthwise final : public Kernel {
   ConstantUse constant_use(std::size_t input) const override {
     return input == 1 || input == window_weights_ ? ConstantUse::packed : ConstantUse::aligned;
   }
-  std::size_t scratch_bytes() const override { return ring_bytes_ * static_cast<std::size_t>(parts()); }
+  std::size_t scratch_bytes() const override { return ring_bytes_ * static_cast<std::size_t>(slots_); }
 
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan scratch) const override {
     const Launch launch{data_of<float>(inputs[0]), data_of<float>(outputs[0]), expand_.launch(inputs, outputs),
                         windows_.launch(inputs, outputs), data_of(scratch)};
-    cpu_stream(stream).pool().parallel_for(parts(), [&](std::int64_t part) { run_part(launch, part); });
+    cpu_stream(stream).pool().parallel_for(parts(),
+                                           [&](std::int64_t part, std::int64_t slot) { run_part(launch, part, slot); });
   }
 
  private:
@@ -116,6 +117,7 @@ class ExpandedDepthwise final : public Kernel {
     const std::int64_t most = std::max<std::int64_t>(kMostLineParts / images_, 1);
     line_parts_ = std::min({1 + down_.extent / (kLinesPerExtra * shared), most, down_.count});
     if (line_parts_ > 1) line_parts_ -= line_parts_ % 2;
+    slots_ = packs.slots(parts());
   }
 
   // Where the weights of the windows are among the request's inputs.
@@ -126,11 +128,11 @@ class ExpandedDepthwise final : public Kernel {
 
   std::int64_t parts() const { return images_ * line_parts_ * steps_; }
 
-  void run_part(const Launch& launch, std::int64_t part) const {
+  void run_part(const Launch& launch, std::int64_t part, std::int64_t slot) const {
     const std::int64_t channel = part % steps_ * kChannels, image = part / steps_ / line_parts_;
     const Range lines = range_of(down_.count, line_parts_, part / steps_ % line_parts_);
     const Ring ring{channel, std::min(kChannels, channels_ - channel),
-                    reinterpret_cast<float*>(launch.rings + static_cast<std::size_t>(part) * ring_bytes_)};
+                    reinterpret_cast<float*>(launch.rings + static_cast<std::size_t>(slot) * ring_bytes_)};
     const float* const x = launch.x + image * down_.extent * across_.extent * depth_;
     float* const y = launch.y + image * down_.count * across_.count * channels_ + channel;
     const float* rows[kMostLines * kMostDepthwiseWindow];
@@ -201,7 +203,7 @@ class ExpandedDepthwise final : public Kernel {
   std::int64_t steps_ = 1;                   // so many times some of the channels
   std::int64_t block_ = 1, ring_lines_ = 0;  // lines of results at once, of the image that are kept
   std::size_t ring_bytes_ = 0;
-  std::int64_t line_parts_ = 1;
+  std::int64_t line_parts_ = 1, slots_ = 1;
   std::size_t window_weights_ = 0;
   DepthwiseLines run_lines_ = nullptr;
   std::vector<float> zeros_;  // a line of the image outside of it
@@ -228,6 +230,7 @@ const char* refuse(const KernelRequest& node) {
     if (const char* const why = each->refuse("convolution")) return why;
     if (each->residual != ContractionRequest::kNone) return refusal::kAttribute;
   }
+  if (epilogue_of(node, 1, windowing).bias == 1) return refusal::kOperand;  // which is there packed only
   const ConvolutionRequest expand(expanding.contraction()), windows(windowing.contraction());
   if (node.outputs[0].type.dtype != DType::f32) return refusal::kDType;
   if (expand.spatial() != 2) return refusal::kRank;

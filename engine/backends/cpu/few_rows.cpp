@@ -34,7 +34,10 @@ constexpr int lines_for(int rows) { return rows == 1 || HWY_TARGET <= HWY_AVX3 ?
 // Vectors of a line whose sums for so many rows fit the registers, beside themselves and a factor.
 constexpr int vectors_beside(int rows) { return ((HWY_TARGET <= HWY_AVX3 ? 32 : 16) - 2) / (rows + 1); }
 
-HWY_INLINE V load(const std::byte* at) { return hn::LoadU(D(), reinterpret_cast<const float*>(at)); }
+// A whole vector of a line, at any alignment. An object, so that it can be handed on and still be inlined.
+struct LoadWhole {
+  HWY_INLINE V operator()(const std::byte* at) const { return hn::LoadU(D(), reinterpret_cast<const float*>(at)); }
+};
 // The last elements of a line: what lies behind them need not be memory.
 HWY_INLINE V load_end(const std::byte* at, std::int64_t count) {
   alignas(64) float few[kLanes] = {};
@@ -79,7 +82,7 @@ HWY_INLINE void add(const FewRowsRun& run, std::int64_t first, std::int64_t colu
     // The lines behind these.
     ML_UNROLL
     for (int i = 0; i < lines; ++i) __builtin_prefetch(from + (i + kLines) * run.stride + at * kFloat, 0, 2);
-    add_at(at, load);
+    add_at(at, LoadWhole());
   }
   if (whole < columns)
     add_at(whole, [left = columns - whole](const std::byte* at) HWY_ATTR { return load_end(at, left); });
@@ -139,11 +142,11 @@ HWY_NOINLINE void add_strips(const FewRowsRun& run, Range lines, Range columns, 
   std::int64_t at = 0;
   for (; at + kVectors * kLanes <= size; at += kVectors * kLanes) {
     sums_at(at, [&](float* const(&to)[rows])
-                    HWY_ATTR { add_strip<rows, kVectors>(run, lines, columns.begin + at, to, load); });
+                    HWY_ATTR { add_strip<rows, kVectors>(run, lines, columns.begin + at, to, LoadWhole()); });
   }
   for (; at + kLanes <= size; at += kLanes) {
-    sums_at(at,
-            [&](float* const(&to)[rows]) HWY_ATTR { add_strip<rows, 1>(run, lines, columns.begin + at, to, load); });
+    sums_at(at, [&](float* const(&to)[rows])
+                    HWY_ATTR { add_strip<rows, 1>(run, lines, columns.begin + at, to, LoadWhole()); });
   }
   if (at == size) return;
   sums_at(at, [&](float* const(&to)[rows]) HWY_ATTR {
@@ -178,7 +181,7 @@ HWY_INLINE void dot(const FewRowsRun& run, std::int64_t first, std::int64_t colu
   for (std::int64_t at = 0; at < whole; at += kLanes) {
     ML_UNROLL
     for (int i = 0; i < lines; ++i) __builtin_prefetch(from + (i + lines) * run.stride + at * kFloat, 0, 2);
-    add_at(at, load, [&](const float* x) HWY_ATTR { return hn::LoadU(d, x); });
+    add_at(at, LoadWhole(), [&](const float* x) HWY_ATTR { return hn::LoadU(d, x); });
   }
   if (left > 0) {
     add_at(

@@ -411,7 +411,7 @@ namespace {
 HWY_EXPORT(attend_rows);
 
 constexpr double kFlopsPerPart = 1e6;
-constexpr std::int64_t kMostParts = 32;  // each has its own scratch
+constexpr std::int64_t kMostParts = 32;
 constexpr std::int64_t kKeysPerRun = 256;
 
 AttentionOperands operands_of(const AttentionShape& shape, Spans inputs, Spans outputs) {
@@ -426,7 +426,7 @@ AttentionOperands operands_of(const AttentionShape& shape, Spans inputs, Spans o
   return o;
 }
 
-std::unique_ptr<Kernel> compile_rows(const AttentionShape& shape) {
+std::unique_ptr<Kernel> compile_rows(const AttentionShape& shape, const PackCache& packs) {
   const std::int64_t blocks = (shape.rows() + kRows - 1) / kRows;  // of about the same height
   const std::int64_t height = padded((shape.rows() + blocks - 1) / blocks);
   const std::int64_t tasks = shape.batch * shape.groups * blocks;
@@ -446,11 +446,11 @@ std::unique_ptr<Kernel> compile_rows(const AttentionShape& shape) {
           }
         });
       },
-      scratch * static_cast<std::size_t>(parts));
+      scratch * static_cast<std::size_t>(packs.slots(parts)));
 }
 
 // Runs of keys side by side, then their results put together.
-std::unique_ptr<Kernel> compile_few(const AttentionShape& shape) {
+std::unique_ptr<Kernel> compile_few(const AttentionShape& shape, const PackCache& packs) {
   const std::int64_t heads = shape.batch * shape.groups;
   const std::int64_t runs =
       std::clamp<std::int64_t>(shape.keys / kKeysPerRun, 1, std::max<std::int64_t>(kMostParts / heads, 1));
@@ -477,12 +477,12 @@ std::unique_ptr<Kernel> compile_few(const AttentionShape& shape) {
                 partials + static_cast<std::size_t>(group * runs) * partial);
     }
   };
-  return make_kernel(run, scratch + own * static_cast<std::size_t>(parts));
+  return make_kernel(run, scratch + own * static_cast<std::size_t>(packs.slots(parts)));
 }
 
-std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache&) {
+std::unique_ptr<Kernel> compile(const KernelRequest& request, PackCache& packs) {
   const AttentionShape shape(request);
-  return shape.rows() <= kFewRows ? compile_few(shape) : compile_rows(shape);
+  return shape.rows() <= kFewRows ? compile_few(shape, packs) : compile_rows(shape, packs);
 }
 
 constexpr Implementation kTable[] = {

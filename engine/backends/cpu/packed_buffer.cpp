@@ -1,12 +1,10 @@
 #include "engine/backends/cpu/packed_buffer.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -36,22 +34,27 @@ struct PackedChunk {
 
 namespace {
 
-// What one huge page can hold of a chunk.
+// Of one program.
+struct Chunks {
+  std::mutex mutex;
+  std::shared_ptr<PackedChunk> current;
+};
+
+// What one huge page can hold of a chunk, all of it complete.
 struct Piece {
   std::weak_ptr<PackedChunk> chunk;
   std::size_t index;
 };
 
-struct Chunks {
+struct Pieces {
   std::mutex mutex;
-  std::shared_ptr<PackedChunk> current;
-  std::vector<Piece> ready;  // all of it complete
-  std::atomic<bool> any_ready{false};
+  std::vector<Piece> ready;
+  std::atomic<bool> any{false};
 };
 
 // Of the process. Never destroyed: threads may ask for idle work while static objects are.
-Chunks& chunks() {
-  static Chunks& all = *new Chunks;
+Pieces& pieces() {
+  static Pieces& all = *new Pieces;
   return all;
 }
 
@@ -62,54 +65,41 @@ std::size_t room_for(std::size_t size) { return std::max<std::size_t>(aligned_si
 PackedBuffer::PackedBuffer(std::shared_ptr<PackedChunk> chunk, std::size_t offset, std::size_t size)
     : CpuBuffer(chunk->memory.data() + offset, size), chunk_(std::move(chunk)), offset_(offset) {}
 
-std::shared_ptr<PackedBuffer> PackedBuffer::make(std::size_t size) {
+std::shared_ptr<PackedBuffer> PackedBuffer::make(PackCache& packs, std::size_t size) {
   const std::size_t wanted = room_for(size);
-  Chunks& all = chunks();
   std::shared_ptr<PackedChunk> chunk;
   std::size_t offset = 0;
   if (wanted > kShares) {
     chunk = std::make_shared<PackedChunk>((wanted + kHugePage - 1) / kHugePage * kHugePage);
   } else {
-    const std::lock_guard lock(all.mutex);
-    if (!all.current || all.current->used + wanted > kChunk) all.current = std::make_shared<PackedChunk>(kChunk);
-    chunk = all.current;
+    Chunks& chunks = packs.shared<Chunks>();
+    const std::lock_guard lock(chunks.mutex);
+    if (!chunks.current || chunks.current->used + wanted > kChunk)
+      chunks.current = std::make_shared<PackedChunk>(kChunk);
+    chunk = chunks.current;
     offset = chunk->used;
     chunk->used += wanted;
   }
   return std::shared_ptr<PackedBuffer>(new PackedBuffer(std::move(chunk), offset, size));
 }
 
-PackedBuffer::~PackedBuffer() {
-  if (complete_) count(false);
-  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(data() + size()) / page * page;
-  // Others may be in the chunk for long.
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
-
 void PackedBuffer::complete() {
-  complete_ = true;
-  count(true);
-}
-
-void PackedBuffer::count(bool complete) {
-  Chunks& all = chunks();
+  Pieces& all = pieces();
   const std::lock_guard lock(all.mutex);
   const std::size_t end = offset_ + room_for(size());
+  all.ready.reserve(all.ready.size() + (end - offset_) / kHugePage + 2);
   for (std::size_t at = offset_; at < end;) {
     const std::size_t index = at / kHugePage, bytes = std::min(end, (index + 1) * kHugePage) - at;
-    std::size_t& counted = chunk_->complete[index];
-    counted = complete ? counted + bytes : counted - bytes;
-    if (complete && counted == kHugePage) all.ready.push_back({chunk_, index});
+    chunk_->complete[index] += bytes;
+    if (chunk_->complete[index] == kHugePage) all.ready.push_back({chunk_, index});
     at += bytes;
   }
-  all.any_ready.store(!all.ready.empty(), std::memory_order_relaxed);
+  all.any.store(!all.ready.empty(), std::memory_order_relaxed);
 }
 
 bool move_to_huge_page() {
-  Chunks& all = chunks();
-  if (!all.any_ready.load(std::memory_order_relaxed)) return false;
+  Pieces& all = pieces();
+  if (!all.any.load(std::memory_order_relaxed)) return false;
   std::shared_ptr<PackedChunk> chunk;
   std::size_t index = 0;
   {
@@ -118,9 +108,8 @@ bool move_to_huge_page() {
       chunk = all.ready.back().chunk.lock();
       index = all.ready.back().index;
       all.ready.pop_back();
-      if (chunk && chunk->complete[index] != kHugePage) chunk.reset();
     }
-    all.any_ready.store(!all.ready.empty(), std::memory_order_relaxed);
+    all.any.store(!all.ready.empty(), std::memory_order_relaxed);
   }
   if (!chunk) return false;
   // Advice, both: an older system moves it in its own time, and nothing depends on it.

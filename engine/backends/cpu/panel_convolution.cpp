@@ -34,18 +34,28 @@ constexpr std::int64_t kManyAddresses = 8192;      // of rows, on the stack
 // Channels of a group beside which a panel's width is not wasted.
 constexpr std::int64_t kLeastChannels = 4;
 
+Lines forward_lines(const ConvolutionRequest& request) {
+  return lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
+}
+
+// Of an image's line that holds its padding, in places.
+std::int64_t padded_length(const Line& line) {
+  const std::int64_t reach = line.place(line.count - 1, line.window - 1) + 1;  // where the last window ends
+  return line.extent + line.pad + std::max<std::int64_t>(reach - line.extent, 0);
+}
+
 // Whether a line of the window becomes one tap.
 bool joins_taps(const ConvolutionRequest& request) {
-  const std::size_t across = static_cast<std::size_t>(request.spatial()) - 1;
-  return request.groups == 1 && request.x->type.shape[1] < kFewChannels &&
-         request.w->type.shape[request.spatial() + 1] > 1 && request.windows.dilations[across] == 1;
+  if (request.groups != 1 || request.x->type.shape[1] >= kFewChannels) return false;
+  const Line across = forward_lines(request).line[2];
+  return across.window > 1 && across.dilation == 1 && padded_length(across) <= 4 * (across.extent + across.window);
 }
 
 class PanelConvolution final : public Kernel {
  public:
   PanelConvolution(const ContractionRequest& whole, PackCache& packs) : kernel_(panel_kernel()), epilogue_(whole) {
     const ConvolutionRequest request(whole.contraction());
-    lines_ = lines_of(request.x->type.shape, request.w->type.shape, 2, request.y->type.shape, request.windows);
+    lines_ = forward_lines(request);
     groups_ = request.groups;
     images_ = request.x->type.shape[0];
     channels_ = request.x->type.shape[1];
@@ -66,6 +76,10 @@ class PanelConvolution final : public Kernel {
     in_order_ = taps_ == 1 && std::ranges::all_of(lines_.line, [](const Line& line) {
                   return line.window == 1 && line.stride == 1 && line.pad == 0 && line.extent == line.count;
                 });
+    if (in_order_) {  // the images lie behind each other, and so are one
+      pixels_ *= images_;
+      images_ = 1;
+    }
     const std::int64_t tiles = (pixels_ + kernel_.rows - 1) / kernel_.rows;
     const std::int64_t weight_bytes =
         taps_ * depth_ * kernel_.width * panels_ * static_cast<std::int64_t>(sizeof(float));
@@ -91,6 +105,7 @@ class PanelConvolution final : public Kernel {
     if (once && whole.residual != ContractionRequest::kNone && whole.may_overwrite(whole.residual))
       in_place_ = whole.residual;
     table_bytes_ = aligned_size(static_cast<std::size_t>(taps_ * rows_) * sizeof(const float*));
+    slots_ = packs.slots(parts());
   }
 
   bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
@@ -98,9 +113,7 @@ class PanelConvolution final : public Kernel {
     return input == 1 ? ConstantUse::packed : ConstantUse::aligned;
   }
 
-  std::size_t scratch_bytes() const override {
-    return padded_bytes_ + table_bytes_ * static_cast<std::size_t>(parts());
-  }
+  std::size_t scratch_bytes() const override { return padded_bytes_ + table_bytes_ * static_cast<std::size_t>(slots_); }
 
   void launch(Stream& stream, Spans inputs, Spans outputs, BufferSpan scratch) const override {
     ThreadPool& pool = cpu_stream(stream).pool();
@@ -114,7 +127,7 @@ class PanelConvolution final : public Kernel {
       x = padded;
     }
     const Launch launch{x, data_of<float>(outputs[0]), epilogue_.launch(inputs, outputs), memory + padded_bytes_};
-    pool.parallel_for(parts(), [&](std::int64_t part) { run_part(launch, part); });
+    pool.parallel_for(parts(), [&](std::int64_t part, std::int64_t slot) { run_part(launch, part, slot); });
   }
 
  private:
@@ -133,16 +146,13 @@ class PanelConvolution final : public Kernel {
 
   // From here on a line of the window is one tap, and lines of the image hold their padding.
   void join_taps() {
-    line_length_ =
-        lines_.line[2].extent + lines_.line[2].pad + std::max<std::int64_t>(reach() - lines_.line[2].extent, 0);
+    line_length_ = padded_length(lines_.line[2]);
     padded_bytes_ = aligned_size(
         static_cast<std::size_t>(images_ * lines_.line[0].extent * lines_.line[1].extent * line_length_ * channels_) *
         sizeof(float));
     depth_ *= lines_.line[2].window;
     taps_ /= lines_.line[2].window;
   }
-  // Where the last window ends, behind the image's first place.
-  std::int64_t reach() const { return lines_.line[2].place(lines_.line[2].count - 1, lines_.line[2].window - 1) + 1; }
 
   // How far each tap's row lies behind the first one's, where the whole window is inside of the image.
   void place_taps() {
@@ -175,8 +185,8 @@ class PanelConvolution final : public Kernel {
     }
   }
 
-  void run_part(const Launch& launch, std::int64_t part) const {
-    auto* const table = reinterpret_cast<const float**>(launch.tables + static_cast<std::size_t>(part) * table_bytes_);
+  void run_part(const Launch& launch, std::int64_t part, std::int64_t slot) const {
+    auto* const table = reinterpret_cast<const float**>(launch.tables + static_cast<std::size_t>(slot) * table_bytes_);
     const Part mine = part_of(part);
     if (weights_stay_) {
       for (std::int64_t place = mine.places.begin; place < mine.places.end;) {
@@ -334,7 +344,7 @@ class PanelConvolution final : public Kernel {
   std::vector<std::int64_t> places_;  // per tap, in floats
   bool in_order_ = false;             // each place of the image is the window of the result there
   bool planes_ = false;               // of the image: its channels do not lie innermost
-  std::int64_t pixel_parts_ = 1, panel_parts_ = 1;
+  std::int64_t pixel_parts_ = 1, panel_parts_ = 1, slots_ = 1;
   bool weights_stay_ = true, pixels_first_ = true;
   std::int64_t chunks_ = 1;       // of a panel's taps, where the weights don't stay
   std::int64_t line_length_ = 0;  // with padding, where taps are joined
@@ -353,7 +363,8 @@ const char* refuse(const KernelRequest& node) {
   if (request.empty()) return refusal::kSize;
   if (request.w->constant == nullptr) return refusal::kOperand;
   if (request.x->type.shape[1] / request.groups < kLeastChannels && request.groups > 1) return refusal::kSize;
-  const bool given = lies_channels_last(*request.x) || (joins_taps(request) && lies_row_major(*request.x));
+  const bool picture = joins_taps(request) && request.x->type.shape[1] <= kPictureChannels;
+  const bool given = lies_channels_last(*request.x) || (picture && lies_row_major(*request.x));
   return given && lies_channels_last(*request.y) ? whole.refuse("convolution") : refusal::kLayout;
 }
 

@@ -86,7 +86,7 @@ class PanelMatmul final : public Kernel {
                                std::to_string(shape_.b.column);
     return packs.get(constant, format, [&] {
       const auto floats = static_cast<std::size_t>(panels_ * shape_.k * kernel_.width);
-      auto buffer = PackedBuffer::make(floats * sizeof(float));
+      auto buffer = PackedBuffer::make(packs, floats * sizeof(float));
       const PanelSource source{.depth = shape_.k, .columns = shape_.n, .strides = shape_.b};
       pack_panels(constant, source, kernel_.width, reinterpret_cast<float*>(buffer->data()), packs.pool());
       buffer->complete();

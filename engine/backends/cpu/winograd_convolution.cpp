@@ -51,11 +51,12 @@ class WinogradConvolution final : public Kernel {
     block_ = std::max<std::int64_t>(kBlockBytes / tile_bytes / panel_.rows, 1) * panel_.rows;
     parts_ = part_count(request.flops(), kFlopsPerPart, tiles_ / kTilesPerPart);
     block_ = std::min(block_, (tiles_ + parts_ - 1) / parts_);
+    slots_ = packs.slots(parts_);
     packed_ = pack(*request.w->constant, packs);
   }
 
   std::size_t scratch_bytes() const override {
-    return static_cast<std::size_t>(parts_) * (image_bytes() + result_bytes());
+    return static_cast<std::size_t>(slots_) * (image_bytes() + result_bytes());
   }
 
   bool in_place(std::size_t input, std::size_t) const override { return input == in_place_; }
@@ -94,7 +95,8 @@ class WinogradConvolution final : public Kernel {
   std::shared_ptr<const Buffer> pack(const ConstantData& constant, PackCache& packs) const {
     return packs.get(constant, "winograd panels width=" + std::to_string(panel_.width), [&] {
       const std::int64_t product_floats = panels_ * channels_ * panel_.width;
-      auto buffer = PackedBuffer::make(static_cast<std::size_t>(kWinogradProducts * product_floats) * sizeof(float));
+      auto buffer =
+          PackedBuffer::make(packs, static_cast<std::size_t>(kWinogradProducts * product_floats) * sizeof(float));
       auto* const packed = reinterpret_cast<float*>(buffer->data());  // zeroed
       constexpr std::int64_t kWindow = 9;
       const PanelSource source{0, kWindow, 1, channels_, results_, {kWindow, channels_ * kWindow}};
@@ -191,7 +193,7 @@ class WinogradConvolution final : public Kernel {
   const WinogradKernel& winograd_;
   Line down_, across_;
   std::int64_t channels_ = 0, results_ = 0, panels_ = 0;
-  std::int64_t tiles_ = 0, block_ = 0, parts_ = 1;
+  std::int64_t tiles_ = 0, block_ = 0, parts_ = 1, slots_ = 1;
   KeptEpilogue epilogue_;
   std::size_t in_place_ = ContractionRequest::kNone;
   std::shared_ptr<const Buffer> packed_;

@@ -198,5 +198,48 @@ TEST(Epilogues, StayOutsideWhereTheKernelHasNone) {
   EXPECT_NE(plan_of(two).find("\nadd"), std::string::npos) << plan_of(two);
 }
 
+// A product's packed weights are there in no other form: what adds them again has to read the constant.
+TEST(Epilogues, DontReadTheOwnWeights) {
+  struct Case {
+    const char* what;
+    Shape x, w;
+    Var (*build)(Var x, Var w);
+  };
+  const Case cases[] = {
+      {"residual of a product", {24, 24}, {24, 24}, [](Var x, Var w) { return matmul(x, w) + w; }},
+      {"bias of a product", {24, 1}, {1, 24}, [](Var x, Var w) { return matmul(x, w) + w; }},
+      {"residual of few rows",
+       {8, 300},
+       {300, 300},
+       [](Var x, Var w) {
+         return relu(matmul(x, w) + slice(w, {0, 0}, {8, 300}));
+       }},
+      {"relu", {8, 8}, {8, 8}, [](Var x, Var w) { return relu(matmul(x, w) + w); }},
+      {"bias of a convolution",
+       {1, 1, 5, 5},
+       {1, 1, 1, 1},
+       [](Var x, Var w) { return convolution(x, w, Var{}, Windows::unit(2)) + w; }},
+      {"residual of a convolution",
+       {8, 8, 3, 3},
+       {8, 8, 3, 3},
+       [](Var x, Var w) {
+         return convolution(x, w, Var{}, {{1, 1}, {1, 1}, {1, 1}, {1, 1}}) + w;
+       }},
+  };
+  std::mt19937_64 random(seed());
+  for (const Case& each : cases) {
+    SCOPED_TRACE(std::string(each.what) + ", ML_TEST_SEED=" + std::to_string(seed()));
+    Graph graph;
+    const Var x = input(graph, "x", DType::f32, each.x);
+    output("y", each.build(x, constant(graph, make_constant(DType::f32, each.w, draw(each.w.elements(), random)))));
+    const std::vector<HostTensor> inputs{{DType::f32, each.x, draw(each.x.elements(), random)}};
+    const HostTensor right = evaluate(graph, *create_reference_device(), inputs)[0];
+    const HostTensor got = evaluate(graph, *create_cpu_device(2), inputs)[0];
+    const auto* const a = reinterpret_cast<const float*>(right.bytes.data());
+    const auto* const b = reinterpret_cast<const float*>(got.bytes.data());
+    for (std::size_t i = 0; i < right.bytes.size() / sizeof(float); ++i) ASSERT_NEAR(a[i], b[i], 1e-4) << i;
+  }
+}
+
 }  // namespace
 }  // namespace ml

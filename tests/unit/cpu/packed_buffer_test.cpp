@@ -5,8 +5,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "tests/unit/cpu/mappings.h"
@@ -43,10 +45,11 @@ bool moves_pages() {
 }
 
 TEST(PackedBuffer, IsZeroAlignedAndItsOwn) {
+  PackCache packs;
   Buffers buffers;
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{63}, std::size_t{64}, 100 * kMegabyte / 64,
                                  kMegabyte, 3 * kMegabyte + 5, 9 * kMegabyte, 40 * kMegabyte + 1}) {
-    buffers.push_back(PackedBuffer::make(size));
+    buffers.push_back(PackedBuffer::make(packs, size));
     const PackedBuffer& made = *buffers.back();
     ASSERT_EQ(made.size(), size);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(made.data()) % 64, 0U);
@@ -58,9 +61,10 @@ TEST(PackedBuffer, IsZeroAlignedAndItsOwn) {
 
 TEST(PackedBuffer, MovesToHugePagesWhenAllInThemIsComplete) {
   move_all();
+  PackCache packs;
   Buffers buffers;  // of 40 MB, so that a chunk is filled to its end
   for (std::size_t i = 0; i < 80; ++i) {
-    buffers.push_back(PackedBuffer::make(kMegabyte / 2));
+    buffers.push_back(PackedBuffer::make(packs, kMegabyte / 2));
     write(*buffers.back(), i);
   }
   EXPECT_EQ(move_all(), 0) << "nothing is complete";
@@ -76,34 +80,62 @@ TEST(PackedBuffer, MovesToHugePagesWhenAllInThemIsComplete) {
   for (std::size_t i = 0; i < buffers.size(); ++i) EXPECT_TRUE(holds(*buffers[i], i)) << i;
 }
 
-TEST(PackedBuffer, IsNotMovedWhenItHasGone) {
+TEST(PackedBuffer, GoesWithItsProgram) {
   move_all();
-  for (int i = 0; i < 4; ++i) PackedBuffer::make(12 * kMegabyte)->complete();  // gone with their chunks
-  EXPECT_EQ(move_all(), 0);
-  Buffers buffers;
-  for (int i = 0; i < 64; ++i) buffers.push_back(PackedBuffer::make(kMegabyte));
-  for (const auto& buffer : buffers) buffer->complete();
-  for (std::size_t i = 0; i < buffers.size(); i += 2) buffers[i].reset();
-  EXPECT_EQ(move_all(), 0) << "half of each huge page would be for nothing";
+  const std::size_t mapped = process_bytes(), resident = process_bytes(true);
+  {
+    PackCache one, other;
+    Buffers buffers;
+    for (std::size_t i = 0; i < 1000; ++i) {
+      buffers.push_back(PackedBuffer::make(i % 2 == 0 ? one : other, i % 3 == 0 ? 1000 : 128 * 1024));
+      write(*buffers.back(), i);
+      buffers.back()->complete();
+    }
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(move_to_huge_page());
+    EXPECT_GT(process_bytes(true), resident + 60 * kMegabyte);
+  }
+  EXPECT_FALSE(move_to_huge_page()) << "what has gone is not moved";
+  EXPECT_LT(process_bytes(), mapped + kMegabyte);
+  EXPECT_LT(process_bytes(true), resident + kMegabyte);
 }
 
-TEST(PackedBuffer, GivesItsMemoryBackWhileOthersOfItsChunkLive) {
-  Buffers buffers;
-  for (std::size_t i = 0; i < 128; ++i) {
-    buffers.push_back(PackedBuffer::make(kMegabyte));
-    write(*buffers.back(), i);
-    buffers.back()->complete();
+// A plan keeps its packs, whatever becomes of the program's cache.
+TEST(PackedBuffer, StaysAsLongAsItIsHeld) {
+  std::shared_ptr<PackedBuffer> held;
+  {
+    PackCache packs;
+    for (int i = 0; i < 3; ++i) held = PackedBuffer::make(packs, kMegabyte);
+    write(*held, 7);
+    held->complete();
   }
-  move_all();
-  const std::size_t before = process_bytes(true);
-  for (std::size_t i = 0; i < buffers.size(); ++i) {
-    if (i % 8 != 0) buffers[i].reset();
+  EXPECT_TRUE(holds(*held, 7));
+}
+
+TEST(PackedBuffer, IsMadeAndMovedByManyThreads) {
+  std::atomic<bool> ended{false};
+  std::thread mover([&] {
+    while (!ended) move_to_huge_page();
+  });
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (std::size_t thread = 0; thread < 3; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int round = 0; round < 4; ++round) {
+        PackCache packs;
+        Buffers buffers;
+        for (std::size_t i = 0; i < 40; ++i) {
+          buffers.push_back(PackedBuffer::make(packs, (i * 37 + thread) % 9 * 40000 + 1));
+          write(*buffers.back(), i);
+          buffers.back()->complete();
+        }
+        for (std::size_t i = 0; i < buffers.size(); ++i) wrong += holds(*buffers[i], i) ? 0 : 1;
+      }
+    });
   }
-  EXPECT_LT(process_bytes(true) + 100 * kMegabyte, before);
-  for (std::size_t i = 0; i < buffers.size(); i += 8) EXPECT_TRUE(holds(*buffers[i], i)) << i;
-  const std::size_t mapped = process_bytes();
-  buffers.clear();
-  EXPECT_LT(process_bytes() + 60 * kMegabyte, mapped) << "chunks that nobody is in are unmapped";
+  for (std::thread& thread : threads) thread.join();
+  ended = true;
+  mover.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 }  // namespace
