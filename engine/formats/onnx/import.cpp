@@ -1,6 +1,8 @@
 #include "engine/formats/onnx/import.h"
 
+#include <algorithm>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/formats/onnx/needs.h"
@@ -20,6 +22,24 @@ void check_version(const Versions& versions) {
   throw Error(
       Code::unsupported, "operator set " + std::to_string(own->second) + " is not supported", {},
       "convert the model to operator set " + std::to_string(kOldestOpset) + " to " + std::to_string(kLatestOpset));
+}
+
+// What is said of an input that is not there has been said by mistake.
+void check_names(const ImportOptions& options, const pb::Graph& graph, const Scope& initializers) {
+  std::vector<std::string_view> inputs;
+  std::string list;
+  for (const pb::ValueInfo& input : graph.input()) {
+    if (initializers.defines(input.name())) continue;
+    inputs.push_back(input.name());
+    list += (list.empty() ? "'" : ", '") + input.name() + "'";
+  }
+  const auto check = [&](const std::string& name) {
+    if (std::ranges::find(inputs, name) != inputs.end()) return;
+    throw Error(Code::invalid_argument, "the model has no input '" + name + "'", {},
+                "its inputs are " + (list.empty() ? "none" : list));
+  };
+  for (const auto& [name, form] : options.forms) check(name);
+  for (const auto& [name, value] : options.values) check(name);
 }
 
 }  // namespace
@@ -42,6 +62,7 @@ Graph import_model(const std::shared_ptr<const Blob>& file, const passes::Evalua
   target.graph.name = proto.name().empty() ? "main" : proto.name();
   Scope scope(session, target, versions);
   scope.import_initializers(proto);
+  check_names(options, proto, scope);
   for (const pb::ValueInfo& input : proto.input()) {
     // Older models list initializers as inputs too: they keep their values.
     if (!scope.defines(input.name())) scope.define(input.name(), add_input(target.graph, input, options), "input");

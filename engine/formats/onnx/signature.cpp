@@ -17,6 +17,21 @@ std::string text(const InputForm& form) {
   return form.present ? std::to_string(form.shapes.size()) + " shapes (" + shapes + ")" : "nothing";
 }
 
+// Of a type that has one.
+Shape declared_shape(const pb::Type::TensorType& type) {
+  Shape shape;
+  for (const auto& dim : type.shape().dim())
+    shape.append(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : kUnknown);
+  return shape;
+}
+
+// Whether both can be said of one tensor.
+bool agree(const Shape& a, const Shape& b) {
+  bool fits = a.rank() == b.rank();
+  for (int i = 0; fits && i < a.rank(); ++i) fits = a[i] == kUnknown || b[i] == kUnknown || a[i] == b[i];
+  return fits;
+}
+
 class Inputs {
  public:
   Inputs(Graph& graph, const pb::ValueInfo& input, const ImportOptions& options)
@@ -67,12 +82,12 @@ class Inputs {
     Shape shape;
     std::vector<std::string> symbols;
     if (type.has_shape()) {
+      shape = declared_shape(type);
       for (const auto& dim : type.shape().dim()) {
-        const bool known = dim.has_dim_value() && dim.dim_value() >= 0;
+        const bool known = shape[static_cast<int>(symbols.size())] != kUnknown;
         std::string symbol = known ? "" : dim.dim_param();
         // Elements of a sequence may differ where their type has one name.
         if (!known && (symbol.empty() || name != name_)) symbol = name + "." + std::to_string(symbols.size());
-        shape.append(known ? dim.dim_value() : kUnknown);
         symbols.push_back(symbol);
       }
     } else {
@@ -87,16 +102,13 @@ class Inputs {
   }
 
   void narrow(Shape& shape, std::vector<std::string>& symbols, const Shape& form) const {
-    const Shape declared = shape;
-    bool fits = form.rank() == shape.rank();
-    for (int i = 0; fits && i < shape.rank(); ++i) {
+    if (!agree(shape, form))
+      throw Error(Code::invalid_argument, "its form says " + form.str() + ", the model " + shape.str(), where_);
+    for (int i = 0; i < shape.rank(); ++i) {
       if (form[i] == kUnknown) continue;
-      fits = shape[i] == kUnknown || shape[i] == form[i];
       shape[i] = form[i];
       symbols[static_cast<std::size_t>(i)].clear();
     }
-    if (fits) return;
-    throw Error(Code::invalid_argument, "its form says " + form.str() + ", the model " + declared.str(), where_);
   }
 
   Graph& graph_;
@@ -114,11 +126,13 @@ Value add_input(Graph& graph, const pb::ValueInfo& input, const ImportOptions& o
   const std::string where = "input '" + input.name() + "'";
   if (!input.type().has_tensor_type())
     throw Error(Code::invalid_argument, "only tensors can be given as values", where);
-  const DType dtype = dtype_of(input.type().tensor_type().elem_type(), where);
-  if (value.dtype != dtype)
+  const pb::Type::TensorType& type = input.type().tensor_type();
+  const DType dtype = dtype_of(type.elem_type(), where);
+  const Shape wanted = type.has_shape() ? declared_shape(type) : value.shape;
+  if (value.dtype != dtype || !agree(value.shape, wanted))
     throw Error(Code::invalid_argument,
                 "its value is " + std::string(dtype_name(value.dtype)) + value.shape.str() + ", the model wants " +
-                    std::string(dtype_name(dtype)),
+                    std::string(dtype_name(dtype)) + (type.has_shape() ? wanted.str() : ""),
                 where);
   return constant(graph, given->second);
 }

@@ -27,9 +27,9 @@ inline Graph import_proto(const Model& model, const onnx::ImportOptions& options
 }
 
 // "code: message" of the error that importing throws, or "imported".
-inline std::string message_of(const Model& model) {
+inline std::string message_of(const Model& model, const onnx::ImportOptions& options = {}) {
   try {
-    import_proto(model);
+    import_proto(model, options);
   } catch (const Error& error) {
     return std::string(code_name(error.code())) + ": " + error.what();
   }

@@ -49,15 +49,6 @@ onnx::ImportOptions two_of(const Shape& a, const Shape& b) {
   return options;
 }
 
-std::string message_of(const Model& model, const onnx::ImportOptions& options) {
-  try {
-    import_proto(model, options);
-  } catch (const Error& error) {
-    return std::string(code_name(error.code())) + ": " + error.what();
-  }
-  return "imported";
-}
-
 TEST(OnnxSequences, AreNumberedTensors) {
   const Graph graph = import_proto(inserting(""), two_of(Shape{2}, Shape{2}));
   EXPECT_EQ(input_names(graph), (Names{"s.0", "s.1", "x"}));
@@ -65,7 +56,7 @@ TEST(OnnxSequences, AreNumberedTensors) {
 }
 
 TEST(OnnxSequences, WantTheirLengthAndRank) {
-  EXPECT_EQ(onnx_models::message_of(inserting("")),
+  EXPECT_EQ(message_of(inserting("")),
             "unsupported: input 's': the model does not say how many tensors the sequence holds (say its form when the "
             "model is imported)");
   Model model = inserting("");
@@ -203,11 +194,29 @@ TEST(OnnxOptionals, ThatAreKnownToBeEmptyHaveNoContent) {
   EXPECT_EQ(output_names(import_proto(maybe(), options)), (Names{"o.present"}));
 }
 
-TEST(OnnxImport, WantsValuesOfTheRightDtype) {
+TEST(OnnxImport, WantsValuesOfTheDeclaredType) {
   onnx::ImportOptions options;
   const std::int64_t yes = 1;
   options.values["c"] = make_constant(DType::i64, {}, std::as_bytes(std::span(&yes, 1)));
-  EXPECT_EQ(message_of(maybe(), options), "invalid_argument: input 'c': its value is i64[], the model wants bool");
+  EXPECT_EQ(message_of(maybe(), options), "invalid_argument: input 'c': its value is i64[], the model wants bool[]");
+  options.values = {{"x", make_splat(DType::f32, Shape{3}, 1)}};
+  EXPECT_EQ(message_of(maybe(), options), "invalid_argument: input 'x': its value is f32[3], the model wants f32[2]");
+  options.values = {{"x", make_splat(DType::f32, Shape{1, 3}, 1)}};
+  EXPECT_EQ(message_of(small_model(), options), "imported") << "any number of rows";
+}
+
+TEST(OnnxImport, NamesAnInputThatIsNotThereAndThoseThatAre) {
+  Model model = maybe();
+  add_value(model.mutable_graph()->mutable_input(), "w", {2});
+  add_floats(*model.mutable_graph(), "w", {1, 2});
+  onnx::ImportOptions options;
+  options.forms["w"].shapes = {Shape{2}};  // the model says its value
+  EXPECT_EQ(message_of(model, options), "invalid_argument: the model has no input 'w' (its inputs are 'c', 'x')");
+  options.forms.clear();
+  options.values["cc"] = make_splat(DType::boolean, {}, 1);
+  EXPECT_EQ(message_of(model, options), "invalid_argument: the model has no input 'cc' (its inputs are 'c', 'x')");
+  model.mutable_graph()->clear_input();
+  EXPECT_EQ(message_of(model, options), "invalid_argument: the model has no input 'cc' (its inputs are none)");
 }
 
 }  // namespace
