@@ -34,7 +34,22 @@ void check_location(const std::string& location, const std::string& where) {
 
 }  // namespace
 
-Files::Files(std::shared_ptr<const Blob> model, OpenFile open) : model_(std::move(model)), open_(std::move(open)) {}
+Files::Files(std::shared_ptr<const Blob> model, const ImportOptions& options)
+    : model_(std::move(model)), libraries_(options.functions), open_(options.open) {}
+
+const std::shared_ptr<const Blob>& Files::file(std::size_t source) const {
+  return source == 0 ? model_ : libraries_[source - 1].file;
+}
+
+std::uint64_t Files::size() const {
+  std::uint64_t bytes = model_->bytes().size();
+  for (const FunctionLibrary& library : libraries_) bytes += library.file->bytes().size();
+  return bytes;
+}
+
+Place Files::lifted(const pb::Tensor& tensor) const {
+  return {file(tensor.source()), tensor.lifted_offset(), tensor.lifted_length()};
+}
 
 Place Files::outside(const pb::Tensor& tensor, std::uint64_t wanted, const std::string& where) {
   std::map<std::string, std::string> entries;
@@ -47,6 +62,12 @@ Place Files::outside(const pb::Tensor& tensor, std::uint64_t wanted, const std::
     return found == entries.end() ? otherwise : number_of(key, found->second, where);
   };
   const std::string& location = entries["location"];
+  if (tensor.source() != 0) {
+    throw Error(Code::unsupported,
+                "its data lies in another file, '" + std::string(location.c_str()) + "', and it is a tensor of '" +
+                    libraries_[tensor.source() - 1].name + "'",
+                where, "save the functions with their tensors inside");
+  }
   check_location(location, where);
   Place place{nullptr, bytes("offset", 0), bytes("length", wanted)};
   place.file = open(location, where);

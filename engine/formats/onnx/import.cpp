@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "engine/formats/onnx/model_proto.h"
 #include "engine/formats/onnx/needs.h"
 #include "engine/formats/onnx/node.h"
 #include "engine/formats/onnx/onnx.pb.h"
 #include "engine/formats/onnx/scope.h"
 #include "engine/formats/onnx/signature.h"
-#include "engine/formats/onnx/wire.h"
 #include "ml/error.h"
 
 namespace ml::onnx {
@@ -46,15 +47,11 @@ void check_names(const ImportOptions& options, const pb::Graph& graph, const Sco
 
 Graph import_model(const std::shared_ptr<const Blob>& file, const passes::Evaluate& evaluate,
                    const ImportOptions& options) {
-  pb::Model model;
-  if (!model.ParseFromString(lift_tensors(file->bytes()))) {
-    throw Error(Code::corrupt, "not an ONNX model: a field has the wrong type", {},
-                "is this an ONNX file, and complete?");
-  }
-  if (!model.has_graph()) throw Error(Code::corrupt, "the model has no graph", {}, "is this an ONNX file?");
+  Files files(file, options);
+  const pb::Model model = read_model(files);
   const pb::Graph& proto = model.graph();
   const Versions versions = versions_of(model.opset_import());
-  Session session(model, Files(file, options.open));
+  Session session(model, std::move(files));
   check_version(versions);
   check_needs(session, versions);
 

@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "engine/formats/onnx/order.h"
 #include "engine/formats/onnx/register.h"
 #include "engine/formats/onnx/value_operators.h"
 #include "ml/error.h"
@@ -12,8 +13,6 @@ namespace ml::onnx {
 namespace {
 
 constexpr std::size_t kDeepestCall = 64;
-
-std::string name_of(const pb::Function& function) { return "'" + function.domain() + "." + function.name() + "'"; }
 
 class Needs {
  public:
@@ -27,7 +26,8 @@ class Needs {
     if (missing_.empty()) return;
     std::string text;
     for (const auto& [op, nodes] : missing_) text += (text.empty() ? "" : "; ") + op + " in " + nodes;
-    throw Error(Code::unsupported, "operators that are not supported: " + text);
+    throw Error(Code::unsupported, "operators that are not supported: " + text, {},
+                foreign_ ? "give a file whose functions say what they mean" : "");
   }
 
  private:
@@ -52,6 +52,7 @@ class Needs {
     if (find_value_operator(domain, node.op_type(), version) != nullptr) return;
     if (find_registered(domain, node.op_type(), version) != nullptr) return;
     if (const pb::Function* function = session_.function(node)) return visit(*function, where);
+    foreign_ = foreign_ || !is_reserved(domain);
     std::string& nodes =
         missing_[node.op_type() + " (domain '" + std::string(domain.empty() ? "ai.onnx" : domain) + "', " +
                  (version == 0 ? "which the model declares no version of" : "version " + std::to_string(version)) +
@@ -62,18 +63,19 @@ class Needs {
   void visit(const pb::Function& function, const std::string& where) {
     if (known_.count(&function) != 0) return;
     if (!calling_.insert(&function).second)
-      throw Error(Code::corrupt, "the function " + name_of(function) + " calls itself", where);
+      throw Error(Code::corrupt, "the function " + describe(function) + " calls itself", where);
     if (calling_.size() > kDeepestCall) {
       throw Error(Code::unsupported, "functions call each other more than " + std::to_string(kDeepestCall) + " deep",
                   where);
     }
-    visit(function.node(), versions_of(function.opset_import()), "function " + name_of(function) + ", ");
+    visit(function.node(), versions_of(function.opset_import()), "function " + describe(function) + ", ");
     calling_.erase(&function);
     known_.insert(&function);
   }
 
   const Session& session_;
   std::map<std::string, std::string> missing_;
+  bool foreign_ = false;  // whether some of them are of a domain that functions may explain
   std::set<const pb::Function*> calling_, known_;
 };
 

@@ -47,6 +47,10 @@ constexpr OperatorTable kTables[] = {
 
 }  // namespace
 
+bool is_reserved(std::string_view domain) {
+  return domain.empty() || domain == "ai.onnx" || domain.starts_with("ai.onnx.") || domain == kRowDomain;
+}
+
 std::span<const OperatorTable> operator_tables() { return kTables; }
 
 const Operator* find_operator(std::string_view domain, std::string_view type, int version) {

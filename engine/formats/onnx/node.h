@@ -110,6 +110,8 @@ inline constexpr int kOldestOpset = 1, kLatestOpset = 27;
 // Functions of this domain are rows of the graph that ONNX has no operator for: named like the row, with a dot and more
 // behind it where operands or attributes want another body. The row is what counts, not the body.
 inline constexpr std::string_view kRowDomain = "org.mlaccel";
+// A domain of ONNX's own (empty or ai.onnx...) or of this engine's: nobody else says what its nodes mean.
+bool is_reserved(std::string_view domain);
 
 std::span<const Operator> cast_operators();
 std::span<const Operator> math_operators();

@@ -50,6 +50,8 @@ std::string describe(const pb::Node& node, int index) {
          node.op_type() + ")";
 }
 
+std::string describe(const pb::Function& function) { return "'" + function.domain() + "." + function.name() + "'"; }
+
 std::vector<int> order_of(const google::protobuf::RepeatedPtrField<pb::Node>& nodes) {
   std::unordered_map<std::string_view, int> producer;
   std::vector<Names> used(static_cast<std::size_t>(nodes.size()));

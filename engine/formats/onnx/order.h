@@ -10,6 +10,8 @@ namespace ml::onnx {
 
 // "node 3 'name' (Type)".
 std::string describe(const pb::Node& node, int index);
+// "'domain.name'".
+std::string describe(const pb::Function& function);
 
 // The nodes in an order in which every value is defined before a node, or a subgraph that it carries, uses it: files
 // need not be sorted. Throws corrupt where there is a cycle.

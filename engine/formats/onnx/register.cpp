@@ -29,7 +29,7 @@ Rows& rows() {
 
 void register_operator(std::string domain, std::string type, int since, int until, ImportOperator import) {
   const std::string name = "operator '" + domain + "." + type + "'";
-  if (domain.empty() || domain == "ai.onnx" || domain.starts_with("ai.onnx.") || domain == kRowDomain)
+  if (is_reserved(domain))
     throw Error(Code::invalid_argument, "the domain '" + domain + "' is ONNX's or this engine's own", name,
                 "register in another domain");
   if (since < 1 || since > until || type.empty() || !import) {

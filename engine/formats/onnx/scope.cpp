@@ -29,11 +29,11 @@ std::string_view domain_of(const pb::Node& node) {
 }
 
 Session::Session(const pb::Model& from, Files its_files) : model(from), files(std::move(its_files)) {
-  budget.nodes = std::min(budget.nodes, kFewNodes + static_cast<std::int64_t>(files.model()->bytes().size() / 2));
+  budget.nodes = std::min(budget.nodes, kFewNodes + static_cast<std::int64_t>(files.size() / 2));
   for (const pb::Function& function : model.functions()) {
     const std::string_view domain = function.domain() == "ai.onnx" ? std::string_view() : function.domain();
     if (!functions_.try_emplace({domain, function.name(), function.overload()}, &function).second)
-      throw Error(Code::corrupt, "the function '" + function.domain() + "." + function.name() + "' is defined twice");
+      throw Error(Code::corrupt, "the function " + describe(function) + " is defined twice");
   }
 }
 

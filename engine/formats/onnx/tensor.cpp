@@ -113,8 +113,7 @@ ConstantPtr read_tensor(const pb::Tensor& tensor, Files& files, const std::strin
     return make_constant(dtype, shape, narrow::unpack(dtype, stored, elements));
   };
   if (outside || tensor.has_lifted_length()) {
-    const Place place = outside ? files.outside(tensor, wanted, context)
-                                : Place{files.model(), tensor.lifted_offset(), tensor.lifted_length()};
+    const Place place = outside ? files.outside(tensor, wanted, context) : files.lifted(tensor);
     check(place.length);
     if (packed) return copy_of(place.file->bytes().subspan(place.offset, place.length));
     return std::make_shared<const ConstantData>(ConstantData{dtype, shape, place.file, place.offset});

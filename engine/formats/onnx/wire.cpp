@@ -9,6 +9,7 @@ constexpr int kMaxDepth = 64;
 constexpr std::uint32_t kRawData = 9;
 constexpr std::uint32_t kLiftedOffset = 100000;
 constexpr std::uint32_t kLiftedLength = 100001;
+constexpr std::uint32_t kSource = 100002;
 
 enum class Message { model, function, graph, node, attribute, tensor, sparse, other };
 
@@ -39,11 +40,15 @@ Message child(Message parent, std::uint32_t field) {
 
 class Lifter {
  public:
-  explicit Lifter(std::span<const std::byte> file) : file_(file) {}
+  Lifter(std::span<const std::byte> file, std::uint32_t source) : file_(file), source_(source) {}
 
   std::string message(Message kind, std::size_t at, std::size_t end, int depth) const {
     if (depth > kMaxDepth) fail(at, "messages nest deeper than " + std::to_string(kMaxDepth));
     std::string out;
+    if (kind == Message::tensor && source_ != 0) {
+      append_tag(out, kSource, 0);
+      append_varint(out, source_);
+    }
     while (at < end) {
       const std::size_t start = at;
       const std::uint64_t tag = varint(at, end);
@@ -81,7 +86,7 @@ class Lifter {
       else
         fail(start, "wire type " + std::to_string(wire_type));
       // What only we may write is not taken from a file.
-      if (kind == Message::tensor && (field == kLiftedOffset || field == kLiftedLength)) continue;
+      if (kind == Message::tensor && field >= kLiftedOffset && field <= kSource) continue;
       copy(out, start, at);
     }
     return out;
@@ -115,12 +120,13 @@ class Lifter {
   }
 
   std::span<const std::byte> file_;
+  std::uint32_t source_;
 };
 
 }  // namespace
 
-std::string lift_tensors(std::span<const std::byte> file) {
-  return Lifter(file).message(Message::model, 0, file.size(), 0);
+std::string lift_tensors(std::span<const std::byte> file, std::uint32_t source) {
+  return Lifter(file, source).message(Message::model, 0, file.size(), 0);
 }
 
 void append_varint(std::string& out, std::uint64_t value) {

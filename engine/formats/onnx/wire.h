@@ -12,8 +12,9 @@ namespace ml::onnx {
 inline constexpr std::size_t kLiftBytes = 1024;
 
 // The bytes of a ModelProto with every large raw_data replaced by lifted_offset and lifted_length, which point into
-// `file`. Throws corrupt, with the offset, where `file` is no protobuf message or nests deeper than 64.
-std::string lift_tensors(std::span<const std::byte> file);
+// `file`; each tensor says by its `source` in which file it was, unless that is 0. Throws corrupt, with the offset,
+// where `file` is no protobuf message or nests deeper than 64.
+std::string lift_tensors(std::span<const std::byte> file, std::uint32_t source);
 
 // The other direction: appends one field to `out`.
 void append_varint(std::string& out, std::uint64_t value);

@@ -240,18 +240,21 @@ TEST(OnnxControl, ScansOfABatchStopWhereTheirSequencesEnd) {
   }
 }
 
-Function& add_function(Model& model, const std::string& name, std::initializer_list<const char*> inputs,
-                       std::initializer_list<const char*> outputs) {
-  Function& function = *model.add_functions();
-  function.set_name(name);
-  function.set_domain("local");
-  function.add_opset_import()->set_version(17);
-  auto* own = function.add_opset_import();
-  own->set_domain("local");
-  own->set_version(1);
-  for (const char* input : inputs) function.add_input(input);
-  for (const char* output : outputs) function.add_output(output);
-  return function;
+std::string message_on_its_own(const Model& model) { return message_of(model); }
+// The message where the functions are not the model's own but a library's.
+std::string message_with_library(const Model& model) {
+  Model without = model, library;
+  library.mutable_functions()->Swap(without.mutable_functions());
+  library.mutable_doc_string()->swap(*without.mutable_doc_string());
+  onnx::ImportOptions options;
+  options.functions = {{"library.onnx", blob_of(library.SerializeAsString())}};
+  return message_of(without, options);
+}
+// The message that it is in both cases.
+std::string refusal_of(const Model& model) {
+  const std::string own = message_on_its_own(model);
+  EXPECT_EQ(message_with_library(model), own);
+  return own;
 }
 
 // y = f(f(x)) where f(v) = leaky_relu(v, slope) + v; the slope is an attribute of the call, with a default.
@@ -290,26 +293,26 @@ TEST(OnnxFunctions, AreWrittenOutWithTheAttributesOfTheCall) {
 TEST(OnnxFunctions, ThatCallThemselvesAreRefused) {
   Model model = functions();
   add_node(*model.mutable_functions(1), "Outer", {"v"}, {"q"}).set_domain("local");
-  EXPECT_EQ(message_of(model), "corrupt: function 'local.Inner', #1: the function 'local.Outer' calls itself");
+  EXPECT_EQ(refusal_of(model), "corrupt: function 'local.Inner', #1: the function 'local.Outer' calls itself");
 }
 
 TEST(OnnxFunctions, DoNotSeeTheNamesOfTheirCaller) {
   Model model = functions();
   model.mutable_functions(1)->mutable_node(0)->set_input(0, "x");
-  EXPECT_EQ(message_of(model),
+  EXPECT_EQ(refusal_of(model),
             "corrupt: node 0 (Outer): node 0 (Inner): node 0 (LeakyRelu): 'x' is used but never defined");
 }
 
 TEST(OnnxFunctions, WantTheAttributesThatHaveNoDefault) {
   Model model = functions();
   model.mutable_functions(0)->mutable_node(0)->clear_attribute();
-  EXPECT_EQ(message_of(model), "invalid_argument: node 0 (Outer): node 0 (Inner): attribute 'a' is missing");
+  EXPECT_EQ(refusal_of(model), "invalid_argument: node 0 (Outer): node 0 (Inner): attribute 'a' is missing");
 }
 
 TEST(OnnxFunctions, NeedOperatorsTooAndSayWhere) {
   Model model = functions();
   model.mutable_functions(1)->mutable_node(0)->set_op_type("Frobnicate");
-  EXPECT_EQ(message_of(model),
+  EXPECT_EQ(refusal_of(model),
             "unsupported: operators that are not supported: Frobnicate (domain 'ai.onnx', version 17) in function "
             "'local.Inner', #0");
 }
@@ -333,13 +336,15 @@ Model branching(int depth) {
 }
 
 TEST(OnnxFunctions, CannotGrowAModelWithoutLimit) {
-  const std::string limit = "the model has more nodes than its file may ask for";
-  EXPECT_NE(message_of(branching(40)).find(limit), std::string::npos);
-  // 2^16 nodes and the calls that lead to them: less than a large file may ask for, more than a small one.
-  Model model = branching(16);
-  EXPECT_NE(message_of(model).find(limit), std::string::npos);
-  model.set_doc_string(std::string(std::size_t{1} << 20, ' '));
-  EXPECT_EQ(message_of(model), "imported");
+  for (const auto message : {&message_on_its_own, &message_with_library}) {
+    const std::string limit = "the model has more nodes than its file may ask for";
+    EXPECT_NE(message(branching(40)).find(limit), std::string::npos);
+    // 2^16 nodes and the calls that lead to them: less than a large file may ask for, more than a small one.
+    Model model = branching(16);
+    EXPECT_NE(message(model).find(limit), std::string::npos);
+    model.set_doc_string(std::string(std::size_t{1} << 20, ' '));
+    EXPECT_EQ(message(model), "imported");
+  }
 }
 
 }  // namespace

@@ -102,7 +102,8 @@ TEST(OnnxOperators, CanBeRegistered) {
   auto& node = add_domain_node(model, "com.example", 2, "ScaledAdd", {"x", "x"}, {"y"});
   add_attribute(node, "scale").set_f(3);
   EXPECT_EQ(message_of(model),
-            "unsupported: operators that are not supported: ScaledAdd (domain 'com.example', version 2) in #0");
+            "unsupported: operators that are not supported: ScaledAdd (domain 'com.example', version 2) in #0 (give a "
+            "file whose functions say what they mean)");
 
   onnx::register_operator("com.example", "ScaledAdd", 1, 2, [](const onnx::NodeContext& n) -> std::vector<Var> {
     return {n.in(0) + n.in(1) * n.number("scale", 1)};
@@ -110,7 +111,8 @@ TEST(OnnxOperators, CanBeRegistered) {
   EXPECT_EQ(floats_of(run(import_proto(model), {floats(Shape{1, 3}, {1, 2, 3})})[0]), (std::vector<float>{4, 8, 12}));
   model.mutable_opset_import(1)->set_version(3);
   EXPECT_EQ(message_of(model),
-            "unsupported: operators that are not supported: ScaledAdd (domain 'com.example', version 3) in #0");
+            "unsupported: operators that are not supported: ScaledAdd (domain 'com.example', version 3) in #0 (give a "
+            "file whose functions say what they mean)");
   model.mutable_opset_import(1)->set_version(1);
   model.mutable_graph()->mutable_node(0)->mutable_input()->RemoveLast();
   EXPECT_EQ(message_of(model), "invalid_argument: node 0 (ScaledAdd): input 1 is missing");

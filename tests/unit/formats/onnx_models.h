@@ -81,6 +81,22 @@ inline void set(onnx::pb::Node& node, const std::string& name, const std::vector
   for (const std::int64_t value : values) attribute.add_ints(value);
 }
 
+// In the domain "local", which the function may call too.
+inline onnx::pb::Function& add_function(Model& model, const std::string& name,
+                                        std::initializer_list<const char*> inputs,
+                                        std::initializer_list<const char*> outputs) {
+  auto& function = *model.add_functions();
+  function.set_name(name);
+  function.set_domain("local");
+  function.add_opset_import()->set_version(17);
+  auto* own = function.add_opset_import();
+  own->set_domain("local");
+  own->set_version(1);
+  for (const char* input : inputs) function.add_input(input);
+  for (const char* output : outputs) function.add_output(output);
+  return function;
+}
+
 inline void add_numbers(onnx::pb::Graph& graph, const std::string& name, const std::vector<std::int64_t>& values,
                         bool is_scalar = false) {
   auto* tensor = graph.add_initializer();

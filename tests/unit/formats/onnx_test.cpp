@@ -71,7 +71,7 @@ TEST(OnnxImport, RefusesOtherDomainsByName) {
   model.mutable_graph()->mutable_node(0)->set_domain("com.example");
   EXPECT_EQ(message_of(model),
             "unsupported: operators that are not supported: Relu (domain 'com.example', which the model declares no "
-            "version of) in #0");
+            "version of) in #0 (give a file whose functions say what they mean)");
 }
 
 TEST(OnnxImport, SaysWhatIsWrongWithAModel) {
@@ -227,6 +227,9 @@ TEST(OnnxImport, TakesNoLiftedRangeFromAFile) {
   w->set_lifted_offset(1u << 30);
   w->set_lifted_length(4096);
   EXPECT_EQ(message_of(model), "corrupt: tensor 'w': f32[1024] needs 4096 bytes, the file has 0");
+  w->set_raw_data(std::string(4096, '\0'));
+  w->set_source(7);  // a file that there is not
+  EXPECT_EQ(message_of(model), "imported");
 }
 
 TEST(OnnxExport, ImportingAgainGivesTheSameAnswers) {
