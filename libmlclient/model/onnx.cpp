@@ -8,6 +8,7 @@
 #include "libmlclient/files/mapped_file.h"
 #include "libmlclient/files/model_folder.h"
 #include "libmlclient/model/model_data.h"
+#include "libmlclient/model/onnx_options.h"
 #include "libmlclient/transport/engine_library.h"
 #include "ml/model.h"
 
@@ -38,10 +39,12 @@ struct Written {
 
 }  // namespace
 
-Model load_onnx(const std::string& path) {
+Model load_onnx(const std::string& path, const OnnxOptions& wanted) {
   const auto& library = transport::EngineLibrary::instance();
   const auto import = reinterpret_cast<decltype(&mlengine_onnx_import)>(library.symbol("mlengine_onnx_import"));
   Imported imported{{std::make_shared<files::MappedFile>(path)}, {}, {}, files::ModelFolder(path), nullptr};
+  for (const std::string& library_path : wanted.functions)
+    imported.files.push_back(std::make_shared<files::MappedFile>(library_path));
   const std::span<const std::byte> bytes = imported.files.front()->bytes();
   mlengine_onnx_options options{};
   options.size = sizeof options;
@@ -56,6 +59,8 @@ Model load_onnx(const std::string& path) {
       return -1;
     }
   };
+  const DoorOptions said(wanted, std::span(imported.files).subspan(1));
+  said.put_into(options);
   const auto take_graph = [](void* context, const void* data, std::uint64_t size) noexcept -> std::int32_t {
     const auto* at = static_cast<const std::byte*>(data);
     static_cast<Imported*>(context)->graph.assign(at, at + size);

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -98,9 +99,25 @@ class ML_API Model {
   std::shared_ptr<Data> data_;
 };
 
-// ONNX files, mapped as by Model::load(). Throws unsupported naming every operator that is not, and corrupt for a
-// damaged file.
-ML_API Model load_onnx(const std::string& path);
+// What the caller knows of an ONNX model's input that the file leaves open, or a value that makes it a constant, which
+// the loaded model has no input for.
+struct OnnxInput {
+  bool present = true;        // whether an optional holds something
+  std::vector<Shape> shapes;  // of a tensor without a rank: one; of a sequence: that of each element; -1: any extent
+  Tensor value;               // of the input's dtype and shape; then neither of the above is said
+};
+struct OnnxOptions {
+  // By the input's name in the file. An element of the sequence `s` is the loaded model's input `s.0`, `s.1`, ...
+  std::map<std::string, OnnxInput> inputs;
+  // Paths of ONNX files, mapped too, whose functions (FunctionProto) say what nodes of domains other than ONNX's mean.
+  // A function of the model's own goes first; two files may not have the same one.
+  std::vector<std::string> functions;
+};
+
+// ONNX files, mapped as by Model::load(). Throws unsupported naming every operator that is not, or an input of which
+// something has to be said; corrupt for a damaged file; not_found where there is none; invalid_argument for options
+// that do not fit, naming the input (and those there are) or the function. docs/onnx.md says what is read.
+ML_API Model load_onnx(const std::string& path, const OnnxOptions& options = {});
 ML_API void save_onnx(const Model& model, const std::string& path);
 
 }  // namespace ml

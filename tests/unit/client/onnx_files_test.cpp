@@ -9,23 +9,12 @@
 #include "mlclient.h"
 #include "tests/support/temp_directory.h"
 #include "tests/unit/client/expected.h"
+#include "tests/unit/client/protobuf.h"
 
 namespace ml {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Protobuf by hand: the client knows nothing of it.
-std::string varint(std::uint64_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes.push_back(static_cast<char>(value | 0x80));
-  bytes.push_back(static_cast<char>(value));
-  return bytes;
-}
-std::string field(unsigned number, const std::string& bytes) {
-  return varint(number << 3 | 2) + varint(bytes.size()) + bytes;
-}
-std::string field(unsigned number, std::uint64_t value) { return varint(number << 3) + varint(value); }
 
 constexpr std::uint64_t kCount = 2000;  // large enough that the weights are a blob of their own
 
