@@ -15,7 +15,7 @@ import numpy
 
 import real_daemon
 from harness import MLCTL, PATIENCE, environment, mlctl
-from samples import write_job, write_onnx, write_pictures
+from samples import write_job, write_onnx, write_onnx_and_functions, write_pictures
 
 
 class Looking(real_daemon.OnDaemon):
@@ -189,6 +189,17 @@ class Models(real_daemon.OnDaemon):
             pathlib.Path(self.folder, name).write_bytes(b"this is no model at all, " * 9)
             self.fails(1, "model", "import", f"{self.folder}/{name}", text=name)
         self.fails(1, "model", "import", str(self.onnx), "--name", "../escape")
+
+    def test_imports_with_functions_of_other_files(self):
+        model, functions = f"{self.folder}/twice.onnx", f"{self.folder}/functions.onnx"
+        write_onnx_and_functions(model, functions)
+        self.fails(1, "model", "import", model, text="com.example")
+        self.show("model", "import", model, "--functions", functions)
+        [tensor] = self.show("model", "infer", "twice", "--input", f"x={self.folder}/x.npy")
+        self.assertEqual(tensor["values"], (self.x * 2).flatten().tolist())
+        self.fails(1, "model", "import", model, "--functions", functions, "--functions", functions, text="Twice")
+        self.fails(4, "model", "import", model, "--functions", "/nonexistent.onnx", text="/nonexistent.onnx")
+        self.fails(2, "model", "import", f"{self.folder}/a.mlmodel", "--functions", functions, text="MLE-0001")
 
     def test_infers_through_rings(self):
         self.ok("model", "import", self.onnx, "--name", "infer")

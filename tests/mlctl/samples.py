@@ -66,3 +66,16 @@ def write_onnx(path):
     graph = helper.make_graph(nodes, "scale", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
                               [helper.make_tensor_value_info("scaled", TensorProto.FLOAT, ["n", 3])], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def write_onnx_and_functions(model, functions):
+    """doubled = com.example.Twice(x) in one file, and Twice in another."""
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    node = helper.make_node("Twice", ["x"], ["doubled"], domain="com.example")
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("x", "doubled")]
+    onnx.save(helper.make_model(helper.make_graph([node], "twice", ports[:1], ports[1:]), opset_imports=sets,
+                                ir_version=8), model)
+    twice = helper.make_function("com.example", "Twice", ["v"], ["w"], [helper.make_node("Add", ["v", "v"], ["w"])],
+                                 sets[:1])
+    nothing = helper.make_graph([], "nothing", [], [])
+    onnx.save(helper.make_model(nothing, functions=[twice], opset_imports=sets, ir_version=8), functions)

@@ -1,4 +1,6 @@
 #include <filesystem>
+#include <span>
+#include <string>
 
 #include "ml/model.h"
 #include "ml/session.h"
@@ -16,12 +18,25 @@ void open_session(const Invocation& invocation) {
   invocation.detail("transport " + session.transport() + ", device " + session.device());
 }
 
+namespace {
+
+Model read(const std::filesystem::path& file, std::span<const std::string> functions) {
+  if (file.extension() == ".onnx") return load_onnx(file.string(), {.functions = {functions.begin(), functions.end()}});
+  if (!functions.empty()) {
+    throw Failure(Exit::usage, "--functions with '" + file.string() + "'", "it is for models in .onnx files",
+                  "MLE-0001");
+  }
+  return Model::load(file.string());
+}
+
+}  // namespace
+
 Exit run_model_import(const Invocation& invocation) {
   const std::filesystem::path file = invocation.text("FILE");
   std::string name = invocation.text("--name");
   if (name.empty()) name = file.stem().string();
   open_session(invocation);  // the file's weights may already be computed with
-  const Model model = file.extension() == ".onnx" ? load_onnx(file.string()) : Model::load(file.string());
+  const Model model = read(file, invocation.texts("--functions"));
   invocation.detail("read '" + file.string() + "': " + std::to_string(model.inputs().size()) + " inputs, " +
                     std::to_string(model.outputs().size()) + " outputs");
   const std::uint64_t version = model.publish(name, invocation.has("--shared"));

@@ -86,9 +86,13 @@ constexpr Argument kModelFilter[] = {{"MODEL", "Only this model's versions.", Ta
 constexpr Option kImportOptions[] = {
     {"--name", "NAME", "What it is to be called. Otherwise the file's name without ending."},
     {"--shared", "", "Others may use it, as OWNER/NAME."},
+    {"--functions", "FILE",
+     "An ONNX file whose functions say what the model's nodes of other domains than ONNX's mean.", Takes::file, 0,
+     true},
 };
 constexpr Example kImportExamples[] = {
-    {"mlctl model import resnet18.onnx --name resnet", "registers the next version of resnet"}};
+    {"mlctl model import resnet18.onnx --name resnet", "registers the next version of resnet"},
+    {"mlctl model import detector.onnx --functions operators.onnx", "with functions that the file itself lacks"}};
 constexpr Exit kImportExits[] = {not_running, unknown_object, denied, timeout};
 constexpr Example kModelListExamples[] = {{"mlctl model ls", "all that you may see"},
                                           {"mlctl model ls fashion", "the versions of one"}};
