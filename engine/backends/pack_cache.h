@@ -19,8 +19,9 @@ namespace ml {
 
 class PackCache {
  public:
-  // `threads`: of the device's pool, which kernels may pack with.
-  explicit PackCache(int threads = 1) : pool_(ThreadPool::of_process(threads)) {}
+  // `threads`: of the pool of the device that the kernels are for. They pack with it, and have scratch memory for so
+  // many.
+  explicit PackCache(int threads) : pool_(ThreadPool::of_process(threads)) {}
 
   ThreadPool& pool() const { return *pool_; }
   // How many pieces of scratch memory a call of the pool with so many parts uses: its slots are below that.

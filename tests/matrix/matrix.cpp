@@ -126,7 +126,7 @@ bool check_row(const Cell& cell, Target& target, const Implementation& row) {
     request.inputs[i].constant = &value;
     if (accepts(request)) right &= check(request, ("constant input " + std::to_string(i)).c_str());
   }
-  PackCache packs;
+  PackCache packs(target.device->traits().threads);
   const std::unique_ptr<Kernel> kernel = row.compile(plain, packs);
   for (std::size_t i = 0; i < plain.inputs.size(); ++i) {
     for (std::size_t o = 0; o < plain.outputs.size(); ++o) {

@@ -48,7 +48,7 @@ struct Placed {
 
 Result run_kernel(Target& target, const Implementation& row, const KernelRequest& request,
                   std::span<const HostTensor> inputs, InPlace shared) {
-  PackCache packs;
+  PackCache packs(target.device->traits().threads);
   const std::unique_ptr<Kernel> kernel = row.compile(request, packs);
   std::vector<Placed> in, out;
   in.reserve(inputs.size());

@@ -31,7 +31,7 @@ class Packing {
 };
 
 TEST(PackCache, MakesOnceForAConstantAndFormat) {
-  PackCache cache;
+  PackCache cache(1);
   Packing packing;
   const ConstantData weights = constant();
   const auto first = cache.get(weights, "blocked", packing.make());
@@ -41,7 +41,7 @@ TEST(PackCache, MakesOnceForAConstantAndFormat) {
 }
 
 TEST(PackCache, TellsFormatsTypesAndPlacesApart) {
-  PackCache cache;
+  PackCache cache(1);
   Packing packing;
   const ConstantData weights = constant();
   ConstantData other_type = weights, other_shape = weights, other_place = weights;
@@ -59,7 +59,7 @@ TEST(PackCache, TellsFormatsTypesAndPlacesApart) {
 }
 
 TEST(PackCache, TriesAgainAfterAFailure) {
-  PackCache cache;
+  PackCache cache(1);
   Packing packing;
   const ConstantData weights = constant();
   const auto fail = []() -> std::shared_ptr<const Buffer> { throw std::runtime_error("no memory"); };
@@ -74,7 +74,7 @@ TEST(PackCache, SetsAsideWhatItHasPacked) {
   const auto blob =
       std::make_shared<const Blob>(bytes, nullptr, "file", [](std::span<const std::byte> b) { dropped.push_back(b); });
   const ConstantData weights{DType::f32, {4}, blob, 16};
-  PackCache cache;
+  PackCache cache(1);
   Packing packing;
   cache.get(weights, "blocked", [&] {
     EXPECT_TRUE(dropped.empty()) << "before they are read";
@@ -86,7 +86,7 @@ TEST(PackCache, SetsAsideWhatItHasPacked) {
 }
 
 TEST(PackCache, ThreadsShareWhatOneOfThemMakes) {
-  PackCache cache;
+  PackCache cache(1);
   Packing packing;
   const std::vector<ConstantData> all{constant(), constant(), constant()};
   {

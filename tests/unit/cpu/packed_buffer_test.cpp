@@ -45,7 +45,7 @@ bool moves_pages() {
 }
 
 TEST(PackedBuffer, IsZeroAlignedAndItsOwn) {
-  PackCache packs;
+  PackCache packs(1);
   Buffers buffers;
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{63}, std::size_t{64}, 100 * kMegabyte / 64,
                                  kMegabyte, 3 * kMegabyte + 5, 9 * kMegabyte, 40 * kMegabyte + 1}) {
@@ -61,7 +61,7 @@ TEST(PackedBuffer, IsZeroAlignedAndItsOwn) {
 
 TEST(PackedBuffer, MovesToHugePagesWhenAllInThemIsComplete) {
   move_all();
-  PackCache packs;
+  PackCache packs(1);
   Buffers buffers;  // of 40 MB, so that a chunk is filled to its end
   for (std::size_t i = 0; i < 80; ++i) {
     buffers.push_back(PackedBuffer::make(packs, kMegabyte / 2));
@@ -84,7 +84,7 @@ TEST(PackedBuffer, GoesWithItsProgram) {
   move_all();
   const std::size_t mapped = process_bytes(), resident = process_bytes(true);
   {
-    PackCache one, other;
+    PackCache one(1), other(1);
     Buffers buffers;
     for (std::size_t i = 0; i < 1000; ++i) {
       buffers.push_back(PackedBuffer::make(i % 2 == 0 ? one : other, i % 3 == 0 ? 1000 : 128 * 1024));
@@ -103,7 +103,7 @@ TEST(PackedBuffer, GoesWithItsProgram) {
 TEST(PackedBuffer, StaysAsLongAsItIsHeld) {
   std::shared_ptr<PackedBuffer> held;
   {
-    PackCache packs;
+    PackCache packs(1);
     for (int i = 0; i < 3; ++i) held = PackedBuffer::make(packs, kMegabyte);
     write(*held, 7);
     held->complete();
@@ -121,7 +121,7 @@ TEST(PackedBuffer, IsMadeAndMovedByManyThreads) {
   for (std::size_t thread = 0; thread < 3; ++thread) {
     threads.emplace_back([&, thread] {
       for (int round = 0; round < 4; ++round) {
-        PackCache packs;
+        PackCache packs(1);
         Buffers buffers;
         for (std::size_t i = 0; i < 40; ++i) {
           buffers.push_back(PackedBuffer::make(packs, (i * 37 + thread) % 9 * 40000 + 1));
