@@ -234,8 +234,8 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 			     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!bo->pages)
 		goto forget;
-	/* No inode for the pages: that is no limit of anybody's. */
-	file = shmem_file_setup_with_mnt(files, "mlaccel", size, VM_NORESERVE);
+	/* What can't be reserved is refused here, not in a fault; want of an inode too. */
+	file = shmem_file_setup_with_mnt(files, "mlaccel", size, 0);
 	if (IS_ERR(file))
 		goto free_pages;
 	drm_gem_private_object_init(drm, &bo->base, size);

@@ -520,6 +520,40 @@ static void only_who_has_a_handle_maps(void) {
   device_remove(&d);
 }
 
+struct Toucher {
+  char* at;
+  int socket;
+};
+
+static void touch_when_told(void* argument) {
+  const struct Toucher* t = argument;
+  REQUIRE_EQ(hear(t->socket), 't');
+  for (size_t i = 0; i < 1 << 20; i += page) t->at[i] = 1;
+}
+
+// Where the machine promises no more than it has: what can't be held is refused to who asks, not to who touches it.
+static void what_was_made_can_be_touched_without_overcommit(void) {
+  struct Device d;
+  uint32_t handle, more;
+  int sockets[2];
+  device_setup(&d);
+  socket_pair(sockets);
+  const int drm = device_open(&d);
+  struct Toucher t = {mapped_bo(drm, 1 << 20, &handle), sockets[1]};
+  const pid_t toucher = fork_child(touch_when_told, &t);
+  REQUIRE_OK(write_text("/proc/sys/vm/overcommit_kbytes", "1024"));
+  REQUIRE_OK(write_text("/proc/sys/vm/overcommit_memory", "2"));
+  const int refused = host_bo(drm, 1 << 20, &more);
+  tell(sockets[0], 't');
+  const int touched = wait_child(toucher, 20);
+  REQUIRE_OK(write_text("/proc/sys/vm/overcommit_memory", "0"));
+  REQUIRE_OK(write_text("/proc/sys/vm/overcommit_ratio", "50"));
+  CHECK_ERR(refused, ENOMEM);
+  CHECK_OK(touched);
+  CHECK_EQ(host_bytes_used(drm), 1 << 20);
+  device_remove(&d);
+}
+
 static const struct Case cases[] = {
     {"the_node_is_of_the_kind_that_the_kernel_has", the_node_is_of_the_kind_that_the_kernel_has, 0},
     {"every_call_works_on_the_node", every_call_works_on_the_node, 0},
@@ -532,6 +566,7 @@ static const struct Case cases[] = {
     {"a_mapping_in_pieces_shows_the_right_pages", a_mapping_in_pieces_shows_the_right_pages, 0},
     {"a_child_shares_the_mapping", a_child_shares_the_mapping, 0},
     {"only_who_has_a_handle_maps", only_who_has_a_handle_maps, 0},
+    {"what_was_made_can_be_touched_without_overcommit", what_was_made_can_be_touched_without_overcommit, 0},
 };
 
 int main(int argc, char** argv) { return RUN_CASES(argc, argv, cases); }
