@@ -178,10 +178,11 @@ struct mlaccel_client {
 	struct list_head link;
 	u64 id;
 	kuid_t uid;			/* who opened the file */
+	struct pid *opener;		/* the process */
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
 	struct mem_cgroup *memcg;	/* pays for pages, whoever touches them first */
-	bool insolvent;			/* it is full, and nobody in it could be killed */
+	u32 killed;			/* it was full: `opener` has been killed */
 	struct mlaccel_user *user;	/* pays for everything */
 	struct mlaccel_share *share;
 	struct mlaccel_account host;	/* its part of user->host */

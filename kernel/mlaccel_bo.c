@@ -5,6 +5,8 @@
  * futexes, O_DIRECT and whatever else pins user pages work on its mappings,
  * which they do not on those of the DRM helpers. Its pages stay as long as it.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/fs.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
@@ -40,39 +42,97 @@ void mlaccel_bo_exit(void)
 	kern_unmount(files);
 }
 
-/*
- * The worker may be the first to touch a page: it is the client's all the same,
- * who is killed for it where the cgroup is full. One that has nobody left to be
- * killed would have the fault tried without end: then who touches it has the page.
- */
-static struct page *read_page(struct mlaccel_bo *bo, pgoff_t at)
+/* ---- its pages ---- */
+
+/* Pinned for long, so not where pages are expected to move. */
+#define BO_GFP	GFP_HIGHUSER
+
+/* The topmost group at or above `memcg` that is full; NULL: there is none. */
+static struct mem_cgroup *full_group(struct mem_cgroup *memcg)
+{
+	struct mem_cgroup *full = NULL;
+
+#ifdef CONFIG_MEMCG
+	for (; memcg; memcg = parent_mem_cgroup(memcg))
+		if (page_counter_read(&memcg->memory) >=
+		    READ_ONCE(memcg->memory.max))
+			full = memcg;
+#endif
+	return full;
+}
+
+/* A page for which `memcg` pays. */
+static struct page *read_page(struct mlaccel_bo *bo, pgoff_t at,
+			      struct mem_cgroup *memcg, gfp_t gfp)
 {
 	struct address_space *mapping = file_inode(bo->base.filp)->i_mapping;
-	struct mlaccel_client *client = bo->client;
-	gfp_t gfp = mapping_gfp_mask(mapping);
-	/* Each try to kill somebody in vain is a page of the kernel's log. */
-	gfp_t once = READ_ONCE(client->insolvent) ? __GFP_NORETRY : 0;
-	struct mem_cgroup *memcg;
+	struct mem_cgroup *before = set_active_memcg(memcg);
 	struct page *page;
 
-	memcg = set_active_memcg(client->memcg);
-	page = shmem_read_mapping_page_gfp(mapping, at,
-					   gfp | once | __GFP_NOWARN);
-	set_active_memcg(memcg);
-	if (page != ERR_PTR(-ENOMEM) || fatal_signal_pending(current))
-		return page;
-	WRITE_ONCE(client->insolvent, true);
-	return shmem_read_mapping_page_gfp(mapping, at, gfp);
+	page = shmem_read_mapping_page_gfp(mapping, at, gfp | __GFP_NOWARN);
+	set_active_memcg(before);
+	return page;
+}
+
+/* Once: what its group can't hold is held elsewhere no longer than that takes. */
+static void kill_opener(struct mlaccel_client *client)
+{
+	if (xchg(&client->killed, 1) || kill_pid(client->opener, SIGKILL, 1))
+		return;
+	pr_warn_ratelimited("process %d (%s) killed: its memory cgroup is full, and its memory was touched\n",
+			    client->pid, client->comm);
+}
+
+/*
+ * Whoever touches a page first, its client pays. Somebody of the client's group
+ * does that as in any other fault, with its OOM killer. Others, as the worker, are
+ * neither held up in that nor pay themselves: where the group is full the client
+ * is killed, and the page is charged to the first group above that isn't.
+ */
+static struct page *touch_page(struct mlaccel_bo *bo, pgoff_t at)
+{
+	struct mlaccel_client *client = bo->client;
+	struct mem_cgroup *memcg = client->memcg, *full;
+	struct page *page;
+
+	if (!memcg || (current->mm && mm_match_cgroup(current->mm, memcg)))
+		return read_page(bo, at, memcg, BO_GFP);
+	/* Reclaim in a large group takes its time: not again for each page. */
+	page = read_page(bo, at, memcg, READ_ONCE(client->killed) ?
+			 BO_GFP & ~__GFP_DIRECT_RECLAIM :
+			 BO_GFP | __GFP_NORETRY);
+	/* The machine may be short, or the group was full a moment ago. */
+	if (page == ERR_PTR(-ENOMEM) && !full_group(memcg))
+		page = read_page(bo, at, memcg, BO_GFP | __GFP_RETRY_MAYFAIL);
+	while (page == ERR_PTR(-ENOMEM) && parent_mem_cgroup(memcg)) {
+		full = full_group(memcg);
+		if (full)
+			kill_opener(client);
+		memcg = parent_mem_cgroup(full ?: memcg);
+		/* The root has no limit: what it lacks the machine lacks. */
+		page = read_page(bo, at, memcg, parent_mem_cgroup(memcg) ?
+				 BO_GFP | __GFP_NORETRY : BO_GFP);
+	}
+	return page;
+}
+
+/* Under locks of whoever imports it: nobody is killed there, it may fail. */
+static struct page *pin_page(struct mlaccel_bo *bo, pgoff_t at)
+{
+	return read_page(bo, at, bo->client->memcg,
+			 BO_GFP | __GFP_RETRY_MAYFAIL);
 }
 
 /* The page with that number, which the BO keeps. */
-static struct page *bo_page(struct mlaccel_bo *bo, pgoff_t at)
+static struct page *bo_page(struct mlaccel_bo *bo, pgoff_t at,
+			    struct page *(*read)(struct mlaccel_bo *bo,
+						 pgoff_t at))
 {
 	struct page *page = READ_ONCE(bo->pages[at]);
 
 	if (page)
 		return page;
-	page = read_page(bo, at);
+	page = read(bo, at);
 	if (IS_ERR(page))
 		return page;
 	if (cmpxchg(&bo->pages[at], NULL, page))
@@ -87,7 +147,7 @@ int mlaccel_bo_populate(struct mlaccel_bo *bo)
 	pgoff_t count = bo->base.size >> PAGE_SHIFT, at;
 
 	for (at = 0; at < count; at++) {
-		struct page *page = bo_page(bo, at);
+		struct page *page = bo_page(bo, at, pin_page);
 
 		if (IS_ERR(page))
 			return PTR_ERR(page);
@@ -105,7 +165,7 @@ static vm_fault_t host_fault(struct vm_fault *vmf)
 
 	if (vmf->pgoff >= bo->base.size >> PAGE_SHIFT)
 		return VM_FAULT_SIGBUS;
-	page = bo_page(bo, vmf->pgoff);
+	page = bo_page(bo, vmf->pgoff, touch_page);
 	if (IS_ERR(page))
 		return vmf_error(PTR_ERR(page));
 	get_page(page);
@@ -241,8 +301,7 @@ static struct mlaccel_bo *create_host(struct drm_device *drm,
 	drm_gem_private_object_init(drm, &bo->base, size);
 	bo->base.filp = file;
 	mapping = file_inode(bo->base.filp)->i_mapping;
-	/* Pinned for long, so not where pages are expected to move. */
-	mapping_set_gfp_mask(mapping, GFP_HIGHUSER);
+	mapping_set_gfp_mask(mapping, BO_GFP);
 	mapping_set_unevictable(mapping);
 	/* Before anybody can map it: DRM adds the offset and mmap takes it away. */
 	ret = drm_gem_create_mmap_offset(&bo->base);

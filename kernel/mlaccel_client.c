@@ -5,6 +5,7 @@
  */
 #include <linux/cred.h>
 #include <linux/memcontrol.h>
+#include <linux/pid.h>
 #include <linux/slab.h>
 
 #include "mlaccel.h"
@@ -37,6 +38,7 @@ int mlaccel_client_open(struct drm_device *drm, struct drm_file *file)
 	client->dev = dev;
 	client->id = mlaccel_client_number(file, &last_client);
 	client->uid = current_euid();
+	client->opener = get_task_pid(current, PIDTYPE_TGID);
 	client->pid = task_tgid_nr(current);
 	client->memcg = get_mem_cgroup_from_mm(current->mm);
 	get_task_comm(client->comm, current);
@@ -69,6 +71,7 @@ static void client_release(struct kref *ref)
 
 	WARN_ON(client->host.used || client->device.used);
 	mem_cgroup_put(client->memcg);
+	put_pid(client->opener);
 	mutex_lock(&dev->mm_lock);
 	mlaccel_share_put(dev, client->share);
 	mutex_unlock(&dev->mm_lock);

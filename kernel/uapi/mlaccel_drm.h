@@ -71,6 +71,10 @@ MLACCEL_OFFSET(drm_mlaccel_dev_query, name, 88);
  * offset that BO_INFO tells; it may be exported and is charged to its user. A
  * device BO is a range of the device's memory, charged to a context and through
  * it to this file and its user; no CPU maps it.
+ *
+ * Pages of a host BO belong to the memory cgroup in which this file was opened,
+ * whoever touches them first. If that is full when somebody outside of it does (the
+ * worker, say), the process that opened the file is killed.
  *   EINVAL   an alignment above 2 MiB and above `size` rounded up to a power of two
  *   EDQUOT   a limit of the context, the file or the user (device), of the user or
  *            of all users (host; device memory too, while that one is exceeded,
