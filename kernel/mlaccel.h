@@ -52,6 +52,14 @@ struct drm_syncobj;
 struct eventfd_ctx;
 struct mlaccel_queue;
 
+/*
+ * For what is charged and allocated under one of these locks, or of DRM's: in a
+ * group that is full it fails at once. Else the OOM killer of the group is asked
+ * as long as it finds somebody, and whoever wants the lock waits for that.
+ */
+#define MLACCEL_GFP_LOCKED \
+	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
 /* ---- module parameters (mlaccel_drv.c) ---- */
 
 extern unsigned int mlaccel_host_limit_percent;
@@ -428,6 +436,8 @@ struct sg_table *mlaccel_bo_sg_table(struct drm_gem_object *obj);
 int mlaccel_bo_pin(struct drm_gem_object *obj);
 int mlaccel_bo_vmap(struct drm_gem_object *obj, struct iosys_map *map);
 void mlaccel_bo_vunmap(struct drm_gem_object *obj, struct iosys_map *map);
+int mlaccel_bo_export(struct drm_device *drm, struct drm_file *file,
+		      u32 handle, u32 flags, int *fd);
 struct drm_gem_object *mlaccel_bo_import(struct drm_device *drm,
 					 struct dma_buf_attachment *attach,
 					 struct sg_table *sgt);

@@ -59,7 +59,7 @@ int mlaccel_ctx_create_ioctl(struct drm_device *drm, void *data,
 		ret = -ENOSPC;
 	else
 		ret = xa_alloc(&client->contexts, &ctx->id, ctx, xa_limit_31b,
-			       GFP_KERNEL_ACCOUNT);
+			       MLACCEL_GFP_LOCKED);
 	if (!ret) {
 		client->context_count++;
 		kref_get(&client->ref);
@@ -124,11 +124,21 @@ void mlaccel_context_lost(struct mlaccel_context *ctx, u32 generation)
 void mlaccel_context_guilty(struct mlaccel_context *ctx,
 			    struct mlaccel_queue *hung)
 {
+	struct mlaccel_device *dev = hung->dev;
+	struct mlaccel_queue *q;
+	unsigned long id = 0;
+
+	/* A queue that is being made has its number by now, or will see this. */
+	mutex_lock(&dev->lock);
 	atomic_or(MLACCEL_CTX_GUILTY, &ctx->state);
+	mutex_unlock(&dev->lock);
 	mlaccel_queue_end(hung, -ETIMEDOUT);
-	mutex_lock(&ctx->client->lock);
-	end_queues(ctx);
-	mutex_unlock(&ctx->client->lock);
+	while ((q = mlaccel_queue_next(dev, &id))) {
+		if (q->ctx == ctx)
+			mlaccel_queue_end(q, -ECANCELED);
+		mlaccel_queue_put(q);
+		cond_resched();
+	}
 }
 
 int mlaccel_ctx_state_ioctl(struct drm_device *drm, void *data,

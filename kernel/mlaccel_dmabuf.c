@@ -6,7 +6,9 @@
  */
 #include <linux/dma-buf.h>
 #include <linux/iosys-map.h>
+#include <linux/memcontrol.h>
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <drm/drm_prime.h>
@@ -55,6 +57,25 @@ void mlaccel_bo_vunmap(struct drm_gem_object *obj, struct iosys_map *map)
 		vunmap(map->vaddr);
 }
 
+/*
+ * DRM makes the dma-buf's file under a lock of the device, and it is charged: see
+ * MLACCEL_GFP_LOCKED. The root has no limit. It is one file for each BO.
+ */
+int mlaccel_bo_export(struct drm_device *drm, struct drm_file *file,
+		      u32 handle, u32 flags, int *fd)
+{
+	struct mlaccel_client *client = file->driver_priv;
+	struct mem_cgroup *root = client->memcg, *before;
+	int ret;
+
+	while (root && parent_mem_cgroup(root))
+		root = parent_mem_cgroup(root);
+	before = set_active_memcg(root);
+	ret = drm_gem_prime_handle_to_fd(drm, file, handle, flags, fd);
+	set_active_memcg(before);
+	return ret;
+}
+
 /* What DRM's list of the pages of an imported object takes at most. */
 static u64 table_bytes(const struct drm_gem_object *obj)
 {
@@ -69,7 +90,7 @@ struct drm_gem_object *mlaccel_bo_import(struct drm_device *drm,
 	struct mlaccel_bo *bo;
 	int ret;
 
-	bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
+	bo = kzalloc(sizeof(*bo), MLACCEL_GFP_LOCKED);
 	if (!bo)
 		return ERR_PTR(-ENOMEM);
 	bo->importer = mlaccel_user_current();

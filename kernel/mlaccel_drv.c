@@ -83,7 +83,7 @@ const struct drm_driver mlaccel_driver = {
 	.open = mlaccel_client_open,
 	.postclose = mlaccel_client_close,
 	.release = mlaccel_device_release,
-	.prime_handle_to_fd = drm_gem_prime_handle_to_fd,
+	.prime_handle_to_fd = mlaccel_bo_export,
 	.prime_fd_to_handle = drm_gem_prime_fd_to_handle,
 	.gem_prime_import_sg_table = mlaccel_bo_import,
 	MLACCEL_PRIME_MMAP

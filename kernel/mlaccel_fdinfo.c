@@ -18,7 +18,8 @@ void mlaccel_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 	struct mlaccel_queue *q;
 	u64 device, evicted, host, queues = 0;
 
-	mutex_lock(&client->lock);
+	if (mutex_lock_killable(&client->lock))
+		return;
 	list_for_each_entry(q, &client->queues, client_link) {
 		mlaccel_queue_advance(q);
 		queues += q->pages.layout.bytes;

@@ -266,7 +266,7 @@ mlaccel_memory_create(struct mlaccel_device *dev,
 	if (!ret) {
 		ret = xa_alloc_cyclic(&dev->memories, &memory->id, memory,
 				      xa_limit_31b, &dev->next_memory,
-				      GFP_KERNEL_ACCOUNT);
+				      MLACCEL_GFP_LOCKED);
 		ret = min(ret, 0);
 	}
 	if (ret) {

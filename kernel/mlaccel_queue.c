@@ -308,7 +308,7 @@ static int attach_to_worker(struct mlaccel_device *dev,
 		q->generation = q->worker->generation;
 		q->pages.state->generation = q->generation;
 		ret = xa_alloc_cyclic(&dev->queues, &id, q, xa_limit_31b,
-				      &dev->next_queue, GFP_KERNEL_ACCOUNT);
+				      &dev->next_queue, MLACCEL_GFP_LOCKED);
 		if (ret >= 0)
 			q->id = id;
 	}
@@ -345,15 +345,30 @@ static struct file *queue_open(struct mlaccel_device *dev,
 	return file;
 }
 
+/* Under client->lock: the context, if it may have one more queue. */
+static struct mlaccel_context *find_context(struct mlaccel_client *client,
+					    u32 id)
+{
+	struct mlaccel_context *ctx = mlaccel_context_find(client, id);
+
+	if (!ctx)
+		return ERR_PTR(-ENOENT);
+	if (atomic_read(&ctx->state) & MLACCEL_CTX_GUILTY)
+		return ERR_PTR(-ECANCELED);
+	if (client->queue_count >= MLACCEL_QUEUES_MAX)
+		return ERR_PTR(-ENOSPC);
+	return ctx;
+}
+
 int mlaccel_queue_create_ioctl(struct drm_device *drm, void *data,
 			       struct drm_file *file)
 {
 	struct drm_mlaccel_queue_create *args = data;
 	struct mlaccel_client *client = file->driver_priv;
-	struct mlaccel_context *ctx;
+	struct mlaccel_context *ctx, *now;
 	struct mlaccel_queue *q;
 	struct file *queue_file;
-	int fd, ret;
+	int fd, ret = 0;
 
 	if (args->flags || args->pad || args->wake_fd < -1 ||
 	    !mlring_depth_ok(args->depth))
@@ -362,23 +377,28 @@ int mlaccel_queue_create_ioctl(struct drm_device *drm, void *data,
 	if (fd < 0)
 		return fd;
 	mutex_lock(&client->lock);
-	ctx = mlaccel_context_find(client, args->context);
-	if (!ctx) {
-		ret = -ENOENT;
-		goto unlock;
+	ctx = find_context(client, args->context);
+	if (!IS_ERR(ctx))
+		mlaccel_context_get(ctx);
+	mutex_unlock(&client->lock);
+	if (IS_ERR(ctx)) {
+		ret = PTR_ERR(ctx);
+		goto put_fd;
 	}
-	if (atomic_read(&ctx->state) & MLACCEL_CTX_GUILTY) {
-		ret = -ECANCELED;
-		goto unlock;
-	}
-	if (client->queue_count >= MLACCEL_QUEUES_MAX) {
-		ret = -ENOSPC;
-		goto unlock;
-	}
+	/* Not under the lock: that waits for memory. */
 	queue_file = queue_open(to_mlaccel(drm), ctx, args);
 	if (IS_ERR(queue_file)) {
 		ret = PTR_ERR(queue_file);
-		goto unlock;
+		goto put_context;
+	}
+	mutex_lock(&client->lock);
+	/* Its number may be another context's by now. */
+	now = find_context(client, args->context);
+	if (now != ctx) {
+		mutex_unlock(&client->lock);
+		ret = IS_ERR(now) ? PTR_ERR(now) : -ENOENT;
+		fput(queue_file);
+		goto put_context;
 	}
 	q = queue_file->private_data;
 	WRITE_ONCE(q->owner, client);
@@ -392,10 +412,11 @@ int mlaccel_queue_create_ioctl(struct drm_device *drm, void *data,
 	/* One reference of the file is the client's, one the descriptor's. */
 	fd_install(fd, get_file(queue_file));
 	mutex_unlock(&client->lock);
-	return 0;
-unlock:
-	mutex_unlock(&client->lock);
-	put_unused_fd(fd);
+put_context:
+	mlaccel_context_put(ctx);
+put_fd:
+	if (ret)
+		put_unused_fd(fd);
 	return ret;
 }
 

@@ -15,7 +15,7 @@ struct mlaccel_share *mlaccel_share_get(struct mlaccel_device *dev,
 			return share;
 		}
 	}
-	share = kzalloc(sizeof(*share), GFP_KERNEL_ACCOUNT);
+	share = kzalloc(sizeof(*share), MLACCEL_GFP_LOCKED);
 	if (!share)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&share->ref);

@@ -37,7 +37,7 @@ struct mlaccel_user *mlaccel_user_get(kuid_t uid)
 		kref_get(&user->ref);
 		goto out;
 	}
-	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+	user = kzalloc(sizeof(*user), MLACCEL_GFP_LOCKED);
 	if (!user) {
 		user = ERR_PTR(-ENOMEM);
 		goto out;
@@ -45,7 +45,7 @@ struct mlaccel_user *mlaccel_user_get(kuid_t uid)
 	kref_init(&user->ref);
 	user->uid = uid;
 	mlaccel_account_init(&user->host, mlaccel_host_limit(), &everybody);
-	ret = xa_err(xa_store(&users, key, user, GFP_KERNEL_ACCOUNT));
+	ret = xa_err(xa_store(&users, key, user, MLACCEL_GFP_LOCKED));
 	if (ret) {
 		kfree(user);
 		user = ERR_PTR(ret);

@@ -15,7 +15,7 @@
  *   EFAULT     the structure can't be read or written
  *   EINVAL     a field says what it can't; unknown flags
  *   ENOENT     no such handle, context or queue of this file
- *   ENOMEM     the machine is short of memory
+ *   ENOMEM     the machine, or the caller's control group, is short of memory
  *
  * An ended queue answers with why it ended: ENODEV its worker died or was
  * stopped, ETIMEDOUT it hung, EPROTO one side broke the rules of the ring,
