@@ -91,6 +91,8 @@ void mlaccel_user_put(struct mlaccel_user *user);
 int mlaccel_user_set_host_limit(kuid_t uid, u64 bytes);
 void mlaccel_users_forget_limits(void);
 u64 mlaccel_host_limit(void);
+/* All users together hold more than they may. */
+bool mlaccel_host_total_exceeded(void);
 
 /* ---- devices (mlaccel_device.c) ---- */
 

@@ -82,11 +82,10 @@ void mlaccel_move_charge_anyway(struct mlaccel_account *from,
 
 bool mlaccel_account_exceeded(struct mlaccel_account *account)
 {
-	bool exceeded = false;
+	bool exceeded;
 
 	spin_lock(&account_lock);
-	for (; account && !exceeded; account = account->parent)
-		exceeded = account->used > account->limit;
+	exceeded = account->used > account->limit;
 	spin_unlock(&account_lock);
 	return exceeded;
 }

@@ -27,6 +27,7 @@ int mlaccel_move_charge(struct mlaccel_account *from,
 /* The same above all limits, which then refuse everything else. */
 void mlaccel_move_charge_anyway(struct mlaccel_account *from,
 				struct mlaccel_account *to, u64 bytes);
+/* This one, whatever its parents. */
 bool mlaccel_account_exceeded(struct mlaccel_account *account);
 u64 mlaccel_account_used(struct mlaccel_account *account);
 u64 mlaccel_account_limit(struct mlaccel_account *account);

@@ -196,7 +196,8 @@ static int place_or_wait(struct mlaccel_device *dev,
 	struct mlaccel_share *debtor;
 	int ret = place(dev, memory);
 
-	if (ret != -ENOSPC || !wait)
+	/* What is free may be taken all the same, but nothing more evicted for it. */
+	if (ret != -ENOSPC || !wait || mlaccel_host_total_exceeded())
 		return ret;
 	debtor = mlaccel_share_debtor(dev, share, memory->range.size);
 	return debtor ? wait_for_room(dev, memory, debtor) : ret;

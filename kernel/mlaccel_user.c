@@ -23,6 +23,11 @@ u64 mlaccel_host_limit(void)
 	return percent_of_ram(READ_ONCE(mlaccel_host_limit_percent));
 }
 
+bool mlaccel_host_total_exceeded(void)
+{
+	return mlaccel_account_exceeded(&everybody);
+}
+
 struct mlaccel_user *mlaccel_user_get(kuid_t uid)
 {
 	unsigned long key = __kuid_val(uid);

@@ -65,6 +65,19 @@ static void a_lowered_limit_keeps_what_is_held(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mlaccel_account_limit(&a), 50);
 }
 
+static void a_parent_is_exceeded_by_itself(struct kunit *test)
+{
+	struct mlaccel_account all, user, device;
+
+	mlaccel_account_init(&all, 10, NULL);
+	mlaccel_account_init(&user, 100, &all);
+	mlaccel_account_init(&device, 100, NULL);
+	KUNIT_EXPECT_EQ(test, mlaccel_charge(&device, 11), 0);
+	mlaccel_move_charge_anyway(&device, &user, 11);
+	KUNIT_EXPECT_TRUE(test, mlaccel_account_exceeded(&all));
+	KUNIT_EXPECT_FALSE(test, mlaccel_account_exceeded(&user));
+}
+
 static void moving_is_all_or_nothing(struct kunit *test)
 {
 	struct mlaccel_account from, to;
@@ -140,6 +153,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(nothing_is_charged_when_a_parent_is_full),
 	KUNIT_CASE(sums_do_not_wrap),
 	KUNIT_CASE(a_lowered_limit_keeps_what_is_held),
+	KUNIT_CASE(a_parent_is_exceeded_by_itself),
 	KUNIT_CASE(moving_is_all_or_nothing),
 	KUNIT_CASE(limits_hold_under_concurrency),
 	{}

@@ -249,8 +249,9 @@ MLACCEL_SIZE(mlaccel_bo_create_for, 48);
 
 /*
  * BO_EVICT: the worker has moved its content to host memory; the range is free,
- * the bytes count as host bytes of the user who pays, above their limit if need be:
- * BO_CREATE answers EDQUOT as long as they are above it. BO_RESTORE: back into a range
+ * the bytes count as host bytes of the user who pays, above their limit and that of all
+ * users if need be. Above their own BO_CREATE answers them EDQUOT; above that of all it
+ * gives what is free, and asks for no more evictions. BO_RESTORE: back into a range
  * (ENOSPC, EDQUOT). Both EALREADY when it is so. BO_DESTROY: of one made with BO_CREATE_FOR.
  */
 struct mlaccel_bo_name {

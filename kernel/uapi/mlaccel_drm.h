@@ -77,10 +77,12 @@ MLACCEL_OFFSET(drm_mlaccel_dev_query, name, 88);
  * worker, say), the process that opened the file is killed.
  *   EINVAL   an alignment above 2 MiB and above `size` rounded up to a power of two
  *   EDQUOT   a limit of the context, the file or the user (device), of the user or
- *            of all users (host; device memory too, while that one is exceeded,
- *            because memory was evicted or the limit lowered)
- *   ENOSPC   the device has no range that fits, and nobody gave one back in time;
- *            or the file has MLACCEL_MEMORIES_MAX
+ *            of all users (host); device memory too while the user is above the
+ *            limit of host bytes, because memory was evicted or the limit lowered
+ *   ENOSPC   the device has no range that fits, and nobody gave one back in time
+ *            (while all users together are above their limit of host bytes, nobody
+ *            is asked to); or the file has MLACCEL_MEMORIES_MAX
+ *   ENOMEM   also: a host BO is more than vm.overcommit_memory=2 leaves
  *   ENODEV   a device BO while the device has no worker
  */
 #define MLACCEL_MEMORIES_MAX	65536u	/* of one file, those of its worker included */

@@ -300,11 +300,13 @@ static void a_full_host_limit_keeps_nothing_from_being_evicted(void) {
   device_remove(&s.d);
 }
 
-// Who stays below the limit of a user takes no more than one eviction beyond the limit of all: 20 MiB here, or 30.
+// Above the limit of all users (20 MiB here, or 30) nothing is evicted for anybody; what is free is there to be had.
 static void evictions_end_at_the_limit_of_all_users(void) {
   struct Scene s;
-  uint32_t handle;
+  uint32_t evicted, handle;
+  struct mlaccel_event event;
   const uint64_t percent = module_parameter("host_total_percent");
+  set_module_parameter("evict_timeout_ms", 60000);
   device_add(&s.d, -1, &(struct DeviceOptions){.memory_bytes = 48 * mebibyte});
   socket_pair(s.sockets);
   set_module_parameter("host_total_percent", 1);
@@ -312,14 +314,24 @@ static void evictions_end_at_the_limit_of_all_users(void) {
   s.poor_drm = open_as(&s, poor);
   REQUIRE_OK(new_context(s.rich_drm, &s.context));
   REQUIRE_OK(new_context(s.poor_drm, &s.poor_context));
-  REQUIRE_OK(device_bo(s.rich_drm, s.context, 40 * mebibyte, 0, &handle));
-  CHECK_OK(bo_evict(s.d.worker, number_of(&s, s.rich_drm, handle)));
+  REQUIRE_OK(device_bo(s.rich_drm, s.context, 40 * mebibyte, 0, &evicted));
+  CHECK_OK(bo_evict(s.d.worker, number_of(&s, s.rich_drm, evicted)));
   CHECK(query(s.rich_drm).user_host_bytes < query(s.rich_drm).user_host_limit);
-  uint32_t more;
-  CHECK_ERR(device_bo(s.rich_drm, s.context, page, 0, &more), EDQUOT);
-  CHECK_ERR(device_bo(s.poor_drm, s.poor_context, page, 0, &more), EDQUOT);
-  CHECK_OK(gem_close(s.rich_drm, handle));
-  CHECK_OK(device_bo(s.poor_drm, s.poor_context, page, 0, &more));
+
+  CHECK_ERR(host_bo(s.poor_drm, page, &handle), EDQUOT);
+  CHECK_OK(device_bo(s.poor_drm, s.poor_context, page, 0, &handle));
+  CHECK_OK(device_bo(s.rich_drm, s.context, 40 * mebibyte, 0, &handle));
+  struct Ask a = asking(&s, 16 * mebibyte);
+  ask(&a);
+  CHECK_ERR(a.result, ENOSPC);
+  CHECK_AS(a.ended - a.started, <, SECONDS(30));
+
+  CHECK_OK(gem_close(s.rich_drm, evicted));
+  pthread_t thread = start_thread(ask, &a);
+  REQUIRE(await_event(s.d.worker, &event, 20));
+  CHECK_EQ(event.uid, rich);
+  CHECK_OK(freed(s.d.worker, event.request));
+  pthread_join(thread, NULL);
   set_module_parameter("host_total_percent", percent);
   device_remove(&s.d);
 }
