@@ -325,6 +325,7 @@ static struct mlaccel_bo *create_device(struct drm_device *drm,
 	struct mlaccel_context *ctx;
 	struct mlaccel_memory *memory;
 	struct mlaccel_bo *bo;
+	u32 generation;
 
 	mutex_lock(&client->lock);
 	ctx = mlaccel_context_find(client, args->context);
@@ -338,11 +339,15 @@ static struct mlaccel_bo *create_device(struct drm_device *drm,
 		mlaccel_context_put(ctx);
 		return ERR_PTR(-ENOMEM);
 	}
+	/* One worker may just be following the other. */
+	mutex_lock(&dev->lock);
+	generation = dev->generation;
+	mutex_unlock(&dev->lock);
 	memory = mlaccel_memory_create(dev, &(struct mlaccel_memory_args){
 		.ctx = ctx,
 		.size = args->size,
 		.alignment = args->alignment,
-		.generation = READ_ONCE(dev->generation),
+		.generation = generation,
 		.wait = true,
 	}, NULL);
 	mlaccel_context_put(ctx);

@@ -106,20 +106,26 @@ void mlaccel_device_unregister(struct mlaccel_device *dev)
 	platform_device_unregister(pdev);
 }
 
-static int replace_worker(struct mlaccel_device *dev,
-			  struct mlaccel_worker *next)
+/* Under dev->lock; answers the one before. */
+static struct mlaccel_worker *set_worker(struct mlaccel_device *dev,
+					 struct mlaccel_worker *next)
 {
-	struct mlaccel_worker *worker;
+	struct mlaccel_worker *worker = dev->worker;
 
-	mutex_lock(&dev->lock);
 	/* Memory is made for the one or for the other. */
 	mutex_lock(&dev->mm_lock);
-	worker = dev->worker;
 	dev->worker = next;
 	if (next)
 		dev->generation = next->generation;
 	mutex_unlock(&dev->mm_lock);
-	mutex_unlock(&dev->lock);
+	return worker;
+}
+
+/* Under dev->lock. */
+static int end_worker(struct mlaccel_device *dev)
+{
+	struct mlaccel_worker *worker = set_worker(dev, NULL);
+
 	if (!worker)
 		return -EALREADY;
 	mlaccel_worker_kill(worker);
@@ -129,8 +135,11 @@ static int replace_worker(struct mlaccel_device *dev,
 
 int mlaccel_device_stop(struct mlaccel_device *dev)
 {
-	int ret = replace_worker(dev, NULL);
+	int ret;
 
+	mutex_lock(&dev->lock);
+	ret = end_worker(dev);
+	mutex_unlock(&dev->lock);
 	/* Of one that is dying right now, too: behind this no fence is armed. */
 	mlaccel_worker_end_queues(dev, NULL);
 	cancel_delayed_work_sync(&dev->watchdog);
@@ -152,9 +161,12 @@ struct file *mlaccel_device_start(struct mlaccel_device *dev, bool replace)
 		return file;
 	worker = file->private_data;
 	kref_get(&worker->ref);
-	replace_worker(dev, worker);
+	mutex_lock(&dev->lock);
+	end_worker(dev);
 	/* Its file may be closing right now: the next one finds nothing of it. */
-	mlaccel_memories_lost(dev, worker->generation - 1);
+	mlaccel_memories_lost(dev, dev->generation);
+	set_worker(dev, worker);
+	mutex_unlock(&dev->lock);
 	mlaccel_watchdog_start(dev);
 	return file;
 }

@@ -75,8 +75,8 @@ MLACCEL_SIZE(mlaccel_dev, 8);
 
 /*
  * DEV_START: a worker for a stopped device (EBUSY: it has one). DEV_RECOVER:
- * stops it if it runs, and starts the next one; both as one step. The fd is
- * close-on-exec.
+ * stops it if it runs, and starts the next one; both as one step, behind which the
+ * device's memory is free. The fd is close-on-exec.
  */
 struct mlaccel_dev_start {
 	__u32 device;

@@ -15,6 +15,11 @@ static void* close_it(void* fd) {
   return NULL;
 }
 
+static void* recover(void* d) {
+  device_recover(d);
+  return NULL;
+}
+
 static void the_next_worker_finds_nothing_of_the_last(void) {
   struct Device d;
   uint32_t context, handle = 0;
@@ -43,8 +48,27 @@ static void the_next_worker_finds_nothing_of_the_last(void) {
   device_remove(&d);
 }
 
+// Its memory is free when clients see it: theirs fits at once.
+static void the_next_worker_begins_with_all_its_memory(void) {
+  struct Device d;
+  uint32_t context, handle;
+  device_add(&d, -1, &(struct DeviceOptions){.memory_bytes = 256 << 20});
+  const int drm = device_open(&d);
+  REQUIRE_OK(new_context(drm, &context));
+  for (int i = 0; i < 60000; i++) REQUIRE_OK(device_bo(drm, context, page, 0, &handle));
+  const pthread_t recoverer = start_thread(recover, &d);
+  struct drm_mlaccel_dev_query query = {.flags = 0};
+  do REQUIRE_OK(dev_query(drm, &query));
+  while (query.generation == 1);
+  CHECK_EQ(query.memory_used, 0);
+  pthread_join(recoverer, NULL);
+  close(drm);
+  device_remove(&d);
+}
+
 static const struct Case cases[] = {
     {"the_next_worker_finds_nothing_of_the_last", the_next_worker_finds_nothing_of_the_last, 300},
+    {"the_next_worker_begins_with_all_its_memory", the_next_worker_begins_with_all_its_memory, 300},
 };
 
 int main(int argc, char** argv) { return RUN_CASES(argc, argv, cases); }
