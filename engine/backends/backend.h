@@ -153,6 +153,8 @@ class Device {
   virtual std::unique_ptr<Buffer> wrap(void* memory, std::size_t bytes) = 0;  // unified devices only
   virtual std::unique_ptr<Stream> create_stream() = 0;
   virtual std::span<const Implementation> implementations() const = 0;
+  // Says that all of a buffer will be written soon, which may make that cheaper.
+  virtual void take_pages(Buffer& /*buffer*/) {}
   // What executors call while nothing waits: a little work, mostly less than a millisecond, that makes later runs
   // faster. False: there was nothing to do.
   virtual bool work_while_idle() { return false; }

@@ -30,6 +30,7 @@ BufferSpan StreamContext::at_least(Arena& arena, std::size_t bytes) {
     arena.share.shrink_to(0);
     arena.share.grow_to(wanted);
     arena.buffer = device_.allocate(wanted);
+    device_.take_pages(*arena.buffer);
   }
   return {arena.buffer.get(), 0, bytes};
 }

@@ -96,6 +96,7 @@ class CpuDevice final : public Device {
   }
   std::unique_ptr<Stream> create_stream() override { return std::make_unique<CpuStream>(pool_); }
   std::span<const Implementation> implementations() const override { return table_; }
+  void take_pages(Buffer& buffer) override { cpu::take_pages(static_cast<CpuBuffer&>(buffer).data(), buffer.size()); }
   bool work_while_idle() override { return move_to_huge_page(); }
 
  private:
@@ -128,6 +129,13 @@ CpuBuffer::CpuBuffer(std::size_t size) : Buffer(size) {
 CpuBuffer::~CpuBuffer() {
   if (owned_ == Owned::heap) std::free(data_);
   if (owned_ == Owned::pages) munmap(data_, size());
+}
+
+void take_pages(void* from, std::size_t bytes) {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(from) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(from) + bytes) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);  // or they come as faults
 }
 
 CpuStream::CpuStream(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)), done_(std::make_shared<DoneFence>()) {}

@@ -34,6 +34,9 @@ class CpuBuffer : public Buffer {
 inline std::byte* data_of(const BufferSpan& span) {
   return span.buffer == nullptr ? nullptr : static_cast<CpuBuffer*>(span.buffer)->data() + span.offset;
 }
+// Takes all pages of memory that is about to be written at once, instead of one fault after the other.
+void take_pages(void* from, std::size_t bytes);
+
 template <class T>
 T* data_of(const BufferSpan& span) {
   return reinterpret_cast<T*>(data_of(span));

@@ -1,11 +1,9 @@
 #include "engine/backends/cpu/panel_pack.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 
+#include "engine/backends/cpu/cpu_device.h"
 #include "engine/backends/cpu/partition.h"
 
 namespace ml::cpu {
@@ -26,14 +24,6 @@ std::vector<double> factors_of(const ScaledConstant& scaled, const PanelSource& 
     factors.push_back(scaled.factors[static_cast<std::size_t>(at / scaled.run % channels)]);
   }
   return factors;
-}
-
-// Takes all pages at once, instead of one fault after the other.
-void populate(float* from, std::int64_t floats) {
-  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(from) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(from + floats) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);  // or they come as faults
 }
 
 class Packer {
@@ -79,7 +69,7 @@ class Packer {
 
   void populate_panels(Range panels) const {
     const std::int64_t panel = s_.taps * s_.depth * width_;
-    populate(to_ + panels.begin * panel, panels.size() * panel);
+    take_pages(to_ + panels.begin * panel, static_cast<std::size_t>(panels.size() * panel) * sizeof(float));
   }
 
  private:

@@ -47,7 +47,43 @@ HWY_INLINE void transform_results(const V (&x)[6], V (&y)[4]) {
   y[3] = hn::Add(hn::MulAdd(eight, far_difference, difference), x[5]);
 }
 
+// G x.
+using Wide = hn::Vec<hn::ScalableTag<double>>;
+HWY_INLINE void transform_weights(const Wide (&x)[3], Wide (&y)[6]) {
+  const hn::ScalableTag<double> d;
+  const Wide twelfth = hn::Set(d, 1.0 / 12), sixth = hn::Set(d, 1.0 / 6);
+  const Wide ends = hn::Mul(hn::Add(x[0], x[2]), sixth), middle = hn::Mul(x[1], sixth);
+  const Wide far_ends = hn::MulAdd(x[2], sixth, hn::Mul(x[0], hn::Set(d, 1.0 / 24))), far = hn::Mul(x[1], twelfth);
+  y[0] = hn::Mul(x[0], hn::Set(d, 0.25));
+  y[1] = hn::Neg(hn::Add(ends, middle));
+  y[2] = hn::Sub(middle, ends);
+  y[3] = hn::Add(far_ends, far);
+  y[4] = hn::Sub(far_ends, far);
+  y[5] = x[2];
+}
+
 }  // namespace
+
+void weights(const float* windows, std::int64_t columns, float* to, std::int64_t stride) {
+  const hn::ScalableTag<double> wide;
+  const hn::Rebind<float, decltype(wide)> narrow;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(wide));
+  for (std::int64_t c = 0; c < columns; c += lanes) {
+    Wide between[6][3];
+    for (int x = 0; x < 3; ++x) {
+      Wide column[3], done[6];
+      for (int y = 0; y < 3; ++y)
+        column[y] = hn::PromoteTo(wide, hn::LoadU(narrow, windows + (y * 3 + x) * columns + c));
+      transform_weights(column, done);
+      for (int y = 0; y < 6; ++y) between[y][x] = done[y];
+    }
+    for (int y = 0; y < 6; ++y) {
+      Wide done[6];
+      transform_weights(between[y], done);
+      for (int x = 0; x < 6; ++x) hn::StoreU(hn::DemoteTo(narrow, done[x]), narrow, to + (y * 6 + x) * stride + c);
+    }
+  }
+}
 
 void image_tile(const float* const* places, std::int64_t channels, float* to, std::int64_t stride) {
   const D d;
@@ -111,32 +147,14 @@ namespace {
 
 HWY_EXPORT(image_tile);
 HWY_EXPORT(result_tile);
+HWY_EXPORT(weights);
 
 }  // namespace
 
 const WinogradKernel& winograd_kernel() {
-  static const WinogradKernel kernel{HWY_DYNAMIC_DISPATCH(image_tile), HWY_DYNAMIC_DISPATCH(result_tile)};
+  static const WinogradKernel kernel{HWY_DYNAMIC_DISPATCH(image_tile), HWY_DYNAMIC_DISPATCH(result_tile),
+                                     HWY_DYNAMIC_DISPATCH(weights)};
   return kernel;
-}
-
-void winograd_weights(const float (&window)[9], float (&products)[kWinogradProducts]) {
-  constexpr double kG[6][3] = {{1.0 / 4, 0, 0},
-                               {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                               {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                               {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                               {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                               {0, 0, 1}};
-  double between[6][3];
-  for (int y = 0; y < 6; ++y) {
-    for (int x = 0; x < 3; ++x)
-      between[y][x] = kG[y][0] * window[x] + kG[y][1] * window[3 + x] + kG[y][2] * window[6 + x];
-  }
-  for (int y = 0; y < 6; ++y) {
-    for (int x = 0; x < 6; ++x) {
-      products[y * 6 + x] =
-          static_cast<float>(between[y][0] * kG[x][0] + between[y][1] * kG[x][1] + between[y][2] * kG[x][2]);
-    }
-  }
 }
 
 }  // namespace ml::cpu

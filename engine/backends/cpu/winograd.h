@@ -22,10 +22,10 @@ struct WinogradKernel {
   // `residual` of the epilogue is [y][x], too.
   void (*results)(const float* from, std::int64_t stride, std::int64_t channels, float* const* out,
                   const Epilogue& epilogue);
+  // The transforms of `columns` 3x3 windows of weights, rounded once: weight i of window c is windows[i * columns + c],
+  // product p of it goes to to[p * stride + c].
+  void (*weights)(const float* windows, std::int64_t columns, float* to, std::int64_t stride);
 };
 const WinogradKernel& winograd_kernel();
-
-// The transform of one 3x3 window of weights, rounded once.
-void winograd_weights(const float (&window)[9], float (&products)[kWinogradProducts]);
 
 }  // namespace ml::cpu

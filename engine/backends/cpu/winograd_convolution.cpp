@@ -5,6 +5,7 @@
 // for each of the 36 products the block's channels with that product's panels, and transforms the sums into results.
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "engine/backends/cpu/channels_last.h"
 #include "engine/backends/cpu/convolution_geometry.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr double kFlopsPerPart = 1e6;       // of the direct convolution
 constexpr std::int64_t kTilesPerPart = 24;  // at least: each part reads all weights
 constexpr std::int64_t kBlockBytes = 1024 * 1024;
+constexpr std::int64_t kWindow = 9;       // weights of a window
 constexpr std::int64_t kMostRows = 16;    // of any panel kernel
 constexpr std::int64_t kLineFloats = 16;  // of a cache line
 // Below these the transforms, or weights that are read for too few tiles, cost more than is saved.
@@ -97,28 +99,31 @@ class WinogradConvolution final : public Kernel {
       const std::int64_t product_floats = panels_ * channels_ * panel_.width;
       auto buffer =
           PackedBuffer::make(packs, static_cast<std::size_t>(kWinogradProducts * product_floats) * sizeof(float));
-      auto* const packed = reinterpret_cast<float*>(buffer->data());  // zeroed
-      constexpr std::int64_t kWindow = 9;
+      auto* const packed = reinterpret_cast<float*>(buffer->data());
+      take_pages(packed, buffer->size());
       const PanelSource source{0, kWindow, 1, channels_, results_, {kWindow, channels_ * kWindow}};
       const PanelReader reader(constant, source);
-      for (std::int64_t result = 0; result < results_; ++result) {
-        for (std::int64_t channel = 0; channel < channels_; ++channel) {
-          float window[kWindow], products[kWinogradProducts];
-          std::memcpy(window, reader.at((result * channels_ + channel) * kWindow), sizeof window);
-          if (reader.scales()) {
-            for (float& weight : window) weight = static_cast<float>(weight * reader.factor(result));
-          }
-          winograd_weights(window, products);
-          float* to = packed + (result / panel_.width * channels_ + channel) * panel_.width + result % panel_.width;
-          for (const float product : products) {
-            *to = product;
-            to += product_floats;
-          }
-        }
-      }
+      packs.pool().parallel_for(panels_,
+                                [&](std::int64_t panel) { pack_panel(reader, panel, packed, product_floats); });
       buffer->complete();
       return buffer;
     });
+  }
+
+  void pack_panel(const PanelReader& reader, std::int64_t panel, float* packed, std::int64_t product_floats) const {
+    const std::int64_t width = panel_.width, first = panel * width, columns = std::min(width, results_ - first);
+    std::vector<float> windows(static_cast<std::size_t>(kWindow * width));
+    for (std::int64_t channel = 0; channel < channels_; ++channel) {
+      for (std::int64_t column = 0; column < columns; ++column) {
+        float window[kWindow];
+        std::memcpy(window, reader.at(((first + column) * channels_ + channel) * kWindow), sizeof window);
+        for (std::int64_t i = 0; i < kWindow; ++i) {
+          float& weight = windows[static_cast<std::size_t>(i * width + column)];
+          weight = reader.scales() ? static_cast<float>(window[i] * reader.factor(first + column)) : window[i];
+        }
+      }
+      winograd_.weights(windows.data(), width, packed + (panel * channels_ + channel) * width, product_floats);
+    }
   }
 
   // Of a tile: its image, and the first line and column of its results.
